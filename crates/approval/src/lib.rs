@@ -1,0 +1,1 @@
+//! The approval state machine, its requirements and votes, and signed grants. Pure.

@@ -1,0 +1,1 @@
+//! Audit events, hash chains, the Merkle ledger, checkpoints and their verification. Pure.

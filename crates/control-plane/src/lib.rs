@@ -1,0 +1,1 @@
+//! Composition of the control plane: link, broker, ledger, API and console.

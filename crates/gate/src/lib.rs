@@ -1,0 +1,1 @@
+//! The one gate: decide, hold, permit, record.

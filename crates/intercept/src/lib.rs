@@ -1,0 +1,1 @@
+//! Protocol fronts of the sidecar: check, exec and mcp.

@@ -1,0 +1,82 @@
+//! RFC 8785 canonical JSON (JCS): one text for one value, whatever order or spacing it came in.
+
+use serde_json::Value;
+
+use crate::strict_json::MAX_SAFE_INTEGER;
+
+/// Why a value has no canonical form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CanonicalError {
+    /// An integer that a double cannot hold: two different ones would share a canonical form.
+    #[error("the integer {0} cannot be canonicalised exactly (RFC 7493 §2.2); send it as a string")]
+    InexactInteger(String),
+    /// The canonicaliser refused the value.
+    #[error("not canonicalisable: {0}")]
+    Refused(String),
+}
+
+/// The RFC 8785 canonical text of a value.
+///
+/// # Errors
+/// When the value holds an integer that a double cannot represent exactly.
+pub fn to_canonical_json(value: &Value) -> Result<String, CanonicalError> {
+    check_numbers(value)?;
+    serde_json_canonicalizer::to_string(value).map_err(|error| CanonicalError::Refused(error.to_string()))
+}
+
+fn check_numbers(value: &Value) -> Result<(), CanonicalError> {
+    match value {
+        Value::Number(number) => {
+            let safe = match (number.as_u64(), number.as_i64()) {
+                (Some(positive), _) => positive <= MAX_SAFE_INTEGER,
+                (None, Some(negative)) => negative.unsigned_abs() <= MAX_SAFE_INTEGER,
+                (None, None) => true,
+            };
+            if safe { Ok(()) } else { Err(CanonicalError::InexactInteger(number.to_string())) }
+        }
+        Value::Array(items) => items.iter().try_for_each(check_numbers),
+        Value::Object(members) => members.values().try_for_each(check_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The example of RFC 8785 §3.2.2 and §3.2.3, and its published output.
+    #[test]
+    fn the_example_of_the_standard() {
+        let input = r#"{
+            "numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
+            "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/",
+            "literals": [null, true, false]
+        }"#;
+        let expected = "{\"literals\":[null,true,false],\"numbers\":[333333333.3333333,1e+30,4.5,0.002,1e-27],\
+                        \"string\":\"€$\\u000f\\nA'B\\\"\\\\\\\\\\\"/\"}";
+        assert_eq!(to_canonical_json(&serde_json::from_str(input).unwrap()).unwrap(), expected);
+    }
+
+    /// RFC 8785 §3.2.3: members sort by UTF-16 code units, not by code points.
+    #[test]
+    fn members_sort_by_utf16() {
+        let input =
+            json!({"\u{20ac}": 1, "\r": 2, "\u{fb33}": 3, "1": 4, "\u{1f600}": 5, "\u{80}": 6, "\u{f6}": 7});
+        let canonical = to_canonical_json(&input).unwrap();
+        let order: Vec<char> = "\r1\u{80}\u{f6}\u{20ac}\u{1f600}\u{fb33}".chars().collect();
+        let positions: Vec<usize> = order
+            .iter()
+            .map(|c| if *c == '\r' { canonical.find("\\r").unwrap() } else { canonical.find(*c).unwrap() })
+            .collect();
+        assert!(positions.windows(2).all(|pair| pair[0] < pair[1]), "{canonical}");
+    }
+
+    #[test]
+    fn integers_that_would_collide_are_refused() {
+        assert!(to_canonical_json(&json!(9_007_199_254_740_991_u64)).is_ok());
+        assert!(to_canonical_json(&json!({"a": [9_007_199_254_740_993_u64]})).is_err());
+        assert!(to_canonical_json(&json!(-9_007_199_254_740_993_i64)).is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! Bundles of Cedar policy: loading, indexing, deciding, explaining. Pure.

@@ -1,0 +1,1 @@
+//! Frames of the link between sidecar and control plane: limits and codec. Bytes only.

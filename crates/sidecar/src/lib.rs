@@ -1,0 +1,1 @@
+//! Composition of the sidecar: configuration, enrolment, sync and shipping.

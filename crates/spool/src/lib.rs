@@ -1,0 +1,1 @@
+//! The sidecar's durable event queue and grant journal.

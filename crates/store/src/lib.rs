@@ -1,0 +1,1 @@
+//! The control plane's state: ports and the embedded redb store.

@@ -1,0 +1,1 @@
+//! Tracing and OpenTelemetry set-up; span and attribute names in one place.

@@ -1,0 +1,1 @@
+//! QUIC endpoints, sessions and reconnection between sidecar and control plane.

@@ -1,0 +1,1 @@
+//! Helpers that start the real binaries for the end-to-end tests beside this file.
