@@ -1,1 +1,3 @@
 //! Composition of the control plane: link, broker, ledger, API and console.
+
+pub mod identity;
