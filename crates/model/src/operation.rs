@@ -101,10 +101,10 @@ impl Operation {
             "context": self.context,
         });
         projection.remove_from(&mut value);
-        if !projection.is_empty() {
-            if let Value::Object(members) = &mut value {
-                members.insert("advisory".to_owned(), json!(projection.pointers()));
-            }
+        if !projection.is_empty()
+            && let Value::Object(members) = &mut value
+        {
+            members.insert("advisory".to_owned(), json!(projection.pointers()));
         }
         let text = to_canonical_json(&value)?;
         let digest = Digest::of(text.as_bytes());
