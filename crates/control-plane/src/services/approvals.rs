@@ -1,0 +1,298 @@
+//! Approvals: list, show, vote, cancel, revoke, follow.
+
+use std::time::Duration;
+
+use countersign_model::{AgentName, ApprovalId, DecidingPolicy, Digest, PersonId, Provenance, Timestamp};
+use serde::Serialize;
+use tokio::sync::broadcast;
+use utoipa::ToSchema;
+
+use super::{MissingRight, Page, PageRequest, require};
+use crate::identity::{Actor, Right};
+
+/// Which approvals are wanted; everything that is set must match.
+#[derive(Debug, Clone, Default)]
+pub struct ApprovalFilter {
+    /// In this state: `pending`, `approved`, `denied`, ….
+    pub state: Option<String>,
+    /// Of this agent.
+    pub agent: Option<AgentName>,
+}
+
+/// One requirement of an approval, as frozen into it, and how far it is met.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct RequirementView {
+    /// Its name.
+    pub name: String,
+    /// `approval` or `confirmation`.
+    pub kind: String,
+    /// Who may vote: `group:…`, `user:…` or `*`.
+    pub reviewers: Vec<String>,
+    /// How many distinct people must approve.
+    pub quorum: u32,
+    /// How many did.
+    pub approved: u32,
+}
+
+/// One person's vote.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct VoteView {
+    /// Who.
+    #[schema(value_type = String)]
+    pub person: PersonId,
+    /// `approve` or `deny`.
+    pub decision: VoteDecision,
+    /// Why.
+    pub reason: Option<String>,
+    /// Through which channel.
+    pub channel: String,
+    /// When.
+    #[schema(value_type = String)]
+    pub at: Timestamp,
+}
+
+/// An approval as people see it. What it shows is what the digest binds (I12).
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ApprovalView {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: ApprovalId,
+    /// Grows with every change; the ETag.
+    pub version: u64,
+    /// `pending`, `approved`, `denied`, `expired`, `cancelled`, `lapsed`, `revoked`, `invalidated`,
+    /// `claimed`, `executed`, `failed` or `outcome_unknown`.
+    pub state: String,
+    /// Why it ended as it did, when there is more to say than the state does.
+    pub reason: Option<String>,
+    /// The agent.
+    #[schema(value_type = String)]
+    pub agent: AgentName,
+    /// Who answers for the agent, and so never votes here (I3).
+    #[schema(value_type = String)]
+    pub owner: PersonId,
+    /// The interceptor that saw the operation.
+    pub interceptor: String,
+    /// The operation's canonical form, with its secrets redacted (I10).
+    #[schema(value_type = Object)]
+    pub operation: serde_json::Value,
+    /// The same as the exact text.
+    pub operation_text: String,
+    /// JSON Pointers of what was redacted.
+    pub redacted: Vec<String>,
+    /// SHA-256 over the unredacted canonical form.
+    #[schema(value_type = String)]
+    pub digest: Digest,
+    /// Why and where it comes from: the agent's own word, but for a verified initiator.
+    #[schema(value_type = Object)]
+    pub provenance: Provenance,
+    /// The policies that hold it, with their reasons.
+    #[schema(value_type = Vec<Object>)]
+    pub policies: Vec<DecidingPolicy>,
+    /// The policy revision that held it.
+    pub revision: u64,
+    /// What must be met.
+    pub requirements: Vec<RequirementView>,
+    /// The votes so far.
+    pub votes: Vec<VoteView>,
+    /// When it was submitted.
+    #[schema(value_type = String)]
+    pub submitted_at: Timestamp,
+    /// Until when it can be decided.
+    #[schema(value_type = String)]
+    pub decide_by: Timestamp,
+    /// Until when execution may start, once approved.
+    #[schema(value_type = Option<String>)]
+    pub execute_by: Option<Timestamp>,
+    /// When it last changed.
+    #[schema(value_type = String)]
+    pub updated_at: Timestamp,
+    /// The trace that tells its story.
+    pub trace_id: Option<String>,
+    /// Whether the person who asks could vote now, and if not, why not.
+    pub may_vote: MayVote,
+}
+
+/// Whether somebody's vote would count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MayVote {
+    /// Whether it would.
+    pub allowed: bool,
+    /// Why it would not.
+    pub reason: Option<String>,
+}
+
+/// A person's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VoteDecision {
+    /// It may run.
+    Approve,
+    /// It may not.
+    Deny,
+}
+
+/// A vote as it comes in.
+#[derive(Debug, Clone)]
+pub struct Ballot {
+    /// The answer.
+    pub decision: VoteDecision,
+    /// Why.
+    pub reason: Option<String>,
+    /// Through which channel it came: `api`, `console`.
+    pub channel: String,
+    /// The version that the voter saw (`If-Match`); any when `None`.
+    pub expected_version: Option<u64>,
+}
+
+/// Something that the console and event streams want to know of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum Change {
+    /// An approval is new or has changed.
+    Approval {
+        /// Which.
+        id: ApprovalId,
+        /// Its version now.
+        version: u64,
+        /// Its state now.
+        state: String,
+    },
+    /// An agent is new, has connected, has gone, was revoked or has taken up a revision.
+    Agent {
+        /// Which.
+        name: AgentName,
+    },
+}
+
+/// Why something about an approval was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ApprovalError {
+    /// The actor may not.
+    #[error(transparent)]
+    Right(#[from] MissingRight),
+    /// There is no such approval.
+    #[error("there is no approval {0}")]
+    NotFound(ApprovalId),
+    /// It changed since the caller looked.
+    #[error("the approval is at version {current} by now")]
+    Stale {
+        /// Its version now.
+        current: u64,
+    },
+    /// The rules of the approval refuse it: not eligible, self-approval, decided already, too late.
+    #[error("{reason}")]
+    Refused {
+        /// A stable word for the kind of refusal: `not_eligible`, `self_approval`, `not_pending`, ….
+        code: String,
+        /// What to tell the person.
+        reason: String,
+    },
+    /// The filter or cursor is not one of ours.
+    #[error("{0}")]
+    Query(String),
+    /// The store cannot answer. The text is for the log, not for the caller.
+    #[error("the store cannot answer: {0}")]
+    Store(String),
+}
+
+/// Manages approvals.
+#[derive(Debug, Clone)]
+pub struct Approvals {
+    changes: broadcast::Sender<Change>,
+}
+
+impl Approvals {
+    /// Approvals that match, newest first.
+    ///
+    /// # Errors
+    /// When the filter or cursor is not one of ours.
+    pub async fn list(
+        &self,
+        actor: &Actor,
+        _filter: &ApprovalFilter,
+        _page: &PageRequest,
+    ) -> Result<Page<ApprovalView>, ApprovalError> {
+        require(actor, Right::Read)?;
+        Err(unopened())
+    }
+
+    /// One approval.
+    ///
+    /// # Errors
+    /// When there is none of that id.
+    pub async fn get(&self, actor: &Actor, _id: ApprovalId) -> Result<ApprovalView, ApprovalError> {
+        require(actor, Right::Read)?;
+        Err(unopened())
+    }
+
+    /// Casts the actor's vote. Whether it counts is for the approval's own rules to say (I3, I4).
+    ///
+    /// # Errors
+    /// When the actor may not vote here, or the approval is decided or has changed.
+    pub async fn vote(
+        &self,
+        actor: &Actor,
+        _id: ApprovalId,
+        _ballot: Ballot,
+    ) -> Result<ApprovalView, ApprovalError> {
+        require(actor, Right::Vote)?;
+        Err(unopened())
+    }
+
+    /// Cancels a pending approval: its agent's owner, or an admin.
+    ///
+    /// # Errors
+    /// When the actor may not, or it is no longer pending.
+    pub async fn cancel(
+        &self,
+        actor: &Actor,
+        _id: ApprovalId,
+        _reason: Option<String>,
+    ) -> Result<ApprovalView, ApprovalError> {
+        require(actor, Right::Read)?;
+        Err(unopened())
+    }
+
+    /// Takes an approval back before it is executed: its agent's owner, one who approved it, or an admin.
+    ///
+    /// # Errors
+    /// When the actor may not, or it is not approved.
+    pub async fn revoke(
+        &self,
+        actor: &Actor,
+        _id: ApprovalId,
+        _reason: Option<String>,
+    ) -> Result<ApprovalView, ApprovalError> {
+        require(actor, Right::Read)?;
+        Err(unopened())
+    }
+
+    /// Waits until the approval's version is greater than `known`, or the time is over; then as [`Self::get`].
+    ///
+    /// # Errors
+    /// When there is none of that id.
+    pub async fn wait(
+        &self,
+        actor: &Actor,
+        _id: ApprovalId,
+        _known: u64,
+        _timeout: Duration,
+    ) -> Result<ApprovalView, ApprovalError> {
+        require(actor, Right::Read)?;
+        Err(unopened())
+    }
+
+    /// Everything that changes from now on. A receiver that falls behind is told how much it missed
+    /// and should read anew.
+    ///
+    /// # Errors
+    /// When the actor may not read.
+    pub fn subscribe(&self, actor: &Actor) -> Result<broadcast::Receiver<Change>, ApprovalError> {
+        require(actor, Right::Read)?;
+        Ok(self.changes.subscribe())
+    }
+}
+
+fn unopened() -> ApprovalError {
+    ApprovalError::Store("the store is not open".to_owned())
+}
