@@ -1,0 +1,63 @@
+//! Votes, and the people who cast them.
+
+use countersign_model::{PersonId, RequirementName, Timestamp, VoteId};
+use serde::{Deserialize, Serialize};
+
+/// The longest reason of a vote, in characters.
+pub const MAX_REASON: usize = 2_000;
+
+/// One person's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VoteDecision {
+    /// Let it run.
+    Approve,
+    /// Do not let it run. One eligible denial denies the whole request.
+    Deny,
+}
+
+/// Somebody who wants to vote, as their sign-in shows them at the time of the vote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voter {
+    /// Who.
+    pub person: PersonId,
+    /// The groups that their identity provider vouches for. [`Voter::EVERY_GROUP`] stands for all of
+    /// them; only a development set-up may put it there, never a claim from outside.
+    pub groups: Vec<String>,
+    /// Whether they have the reviewer role.
+    pub reviewer: bool,
+    /// Whether the credential is a machine's (an API token without a person behind it).
+    pub machine: bool,
+    /// Whether the credential belongs to an agent.
+    pub agent: bool,
+    /// Where they voted: `console`, `cli`, `api`, …
+    pub channel: String,
+    /// How they signed in.
+    pub method: String,
+}
+
+impl Voter {
+    /// Stands for membership in every group.
+    pub const EVERY_GROUP: &'static str = "*";
+}
+
+/// A vote that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vote {
+    /// Its id.
+    pub id: VoteId,
+    /// Whose it is.
+    pub person: PersonId,
+    /// What they said.
+    pub decision: VoteDecision,
+    /// Why.
+    pub reason: Option<String>,
+    /// When.
+    pub at: Timestamp,
+    /// Where they voted.
+    pub channel: String,
+    /// How they had signed in.
+    pub method: String,
+    /// The requirements that they were eligible for when they voted. Their word counts for one of them (I4).
+    pub eligible_for: Vec<RequirementName>,
+}

@@ -1,0 +1,113 @@
+//! What an event can be about. A kind is never renamed: old logs keep it for ever.
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$doc])* pub const $name: &str = $text;)*
+
+        /// Every kind.
+        pub const ALL: &[&str] = &[$($name),*];
+    };
+}
+
+kinds! {
+    /// An operation was permitted.
+    OPERATION_PERMITTED = "operation.permitted";
+    /// An operation was denied.
+    OPERATION_DENIED = "operation.denied";
+    /// An operation was held for approval.
+    OPERATION_HELD = "operation.held";
+    /// A permitted operation ran.
+    OPERATION_EXECUTED = "operation.executed";
+    /// A permitted operation failed.
+    OPERATION_FAILED = "operation.failed";
+    /// It is not known whether a permitted operation ran.
+    OPERATION_OUTCOME_UNKNOWN = "operation.outcome_unknown";
+
+    /// A grant was signed.
+    GRANT_ISSUED = "grant.issued";
+    /// A use of a grant was consumed, before its operation was forwarded (I2).
+    GRANT_CONSUMED = "grant.consumed";
+    /// A grant was refused by its sidecar.
+    GRANT_REFUSED = "grant.refused";
+
+    /// An approval was asked for.
+    APPROVAL_REQUESTED = "approval.requested";
+    /// A person voted.
+    APPROVAL_VOTED = "approval.voted";
+    /// Every requirement was met.
+    APPROVAL_APPROVED = "approval.approved";
+    /// An eligible person said no.
+    APPROVAL_DENIED = "approval.denied";
+    /// Nobody decided in time.
+    APPROVAL_EXPIRED = "approval.expired";
+    /// The request was given up.
+    APPROVAL_CANCELLED = "approval.cancelled";
+    /// Approved, but not started in time.
+    APPROVAL_LAPSED = "approval.lapsed";
+    /// Taken back.
+    APPROVAL_REVOKED = "approval.revoked";
+    /// Policy or the tool changed.
+    APPROVAL_INVALIDATED = "approval.invalidated";
+    /// The sidecar claimed a use.
+    APPROVAL_CLAIMED = "approval.claimed";
+    /// The sidecar reported how a use ended.
+    APPROVAL_FINISHED = "approval.finished";
+
+    /// An agent was added.
+    AGENT_ADDED = "agent.added";
+    /// A sidecar enrolled.
+    AGENT_ENROLLED = "agent.enrolled";
+    /// A sidecar renewed its certificate.
+    AGENT_RENEWED = "agent.renewed";
+    /// A sidecar connected.
+    AGENT_CONNECTED = "agent.connected";
+    /// A sidecar disconnected.
+    AGENT_DISCONNECTED = "agent.disconnected";
+    /// An agent was revoked.
+    AGENT_REVOKED = "agent.revoked";
+
+    /// A bundle was stored as a new revision.
+    POLICY_PUSHED = "policy.pushed";
+    /// A bundle came into force.
+    POLICY_ACTIVATED = "policy.activated";
+    /// An earlier bundle was made current again.
+    POLICY_ROLLED_BACK = "policy.rolled_back";
+    /// A bundle was refused.
+    POLICY_REFUSED = "policy.refused";
+
+    /// An API token was made.
+    TOKEN_CREATED = "token.created";
+    /// An API token was revoked.
+    TOKEN_REVOKED = "token.revoked";
+
+    /// A person signed in.
+    SESSION_SIGNED_IN = "session.signed_in";
+    /// A person signed out.
+    SESSION_SIGNED_OUT = "session.signed_out";
+    /// A sign-in was refused.
+    SESSION_REFUSED = "session.refused";
+
+    /// A source's sequence has a gap or a change (I8).
+    LEDGER_GAP = "ledger.gap";
+    /// A checkpoint was signed.
+    LEDGER_CHECKPOINT = "ledger.checkpoint";
+
+    /// The control plane started.
+    CONTROL_STARTED = "control.started";
+    /// A sidecar started.
+    SIDECAR_STARTED = "sidecar.started";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::ALL;
+    use crate::event::is_kind;
+
+    #[test]
+    fn every_kind_is_well_formed_and_there_is_one_of_each() {
+        assert!(ALL.iter().all(|kind| is_kind(kind)));
+        assert_eq!(ALL.iter().collect::<BTreeSet<_>>().len(), ALL.len());
+    }
+}
