@@ -1,11 +1,20 @@
 //! Grants: the signed result of an approval, verifiable offline (I2).
 
+use std::collections::BTreeSet;
+
 use countersign_model::{
-    ApprovalId, Digest, PersonId, RequirementKind, RequirementName, Revision, SpiffeId, Timestamp,
-    signing::SigningError,
+    ApprovalId, Digest, PersonId, Requirement, RequirementKind, RequirementName, Revision, Seconds, SpiffeId,
+    Timestamp,
+    signing::{Jwks, SigningError, SigningKey},
 };
 use serde::{Deserialize, Serialize};
 
+use crate::state::Approval;
+
+/// How far a control plane's clock may be ahead of a sidecar's.
+pub const CLOCK_LEEWAY: Seconds = Seconds::new(60);
+/// The longest grant that is looked at, in bytes.
+pub const MAX_GRANT: usize = 64 * 1024;
 /// The JWS `typ` of a grant.
 pub const GRANT_TYPE: &str = "countersign-grant+jwt";
 
@@ -113,4 +122,134 @@ pub enum GrantRefusal {
     /// A grant that says nothing, or contradicts itself.
     #[error("the grant is malformed: {0}")]
     Malformed(&'static str),
+}
+
+/// The digest of a requirement's definition, over every field that a bundle can set.
+#[must_use]
+pub fn definition_digest(requirement: &Requirement) -> Digest {
+    let Requirement { name, kind, reviewers, quorum, decide_within, execute_within, grant } = requirement;
+    let kind = match kind {
+        RequirementKind::Approval => "approval",
+        RequirementKind::Confirmation => "confirmation",
+    };
+    let mut reviewers: Vec<_> = reviewers.iter().map(ToString::to_string).collect();
+    reviewers.sort();
+    let (uses, within) = match grant {
+        countersign_model::GrantShape::Once => (0, 0),
+        countersign_model::GrantShape::Uses { uses, within } => (*uses, within.get()),
+    };
+    // None of the parts can hold a line break.
+    let text = format!(
+        "requirement v1\n{name}\n{kind}\n{quorum}\n{}\n{}\n{uses}\n{within}\n{}\n",
+        decide_within.get(),
+        execute_within.get(),
+        reviewers.join("\n"),
+    );
+    Digest::of(text.as_bytes())
+}
+
+impl GrantClaims {
+    /// What the grant of an approval says; `None` unless it was approved.
+    #[must_use]
+    pub fn of(approval: &Approval, issuer: SpiffeId) -> Option<Self> {
+        let terms = approval.terms.as_ref()?;
+        Some(Self {
+            iss: issuer,
+            aud: approval.request.audience.clone(),
+            jti: approval.request.id,
+            digest: approval.request.submission.digest,
+            requirements: terms.met.clone(),
+            revision: approval.request.submission.revision,
+            iat: terms.approved_at.as_seconds(),
+            exp: terms.not_after.as_seconds(),
+            execute_by: terms.execute_by.as_seconds(),
+            uses: terms.uses,
+        })
+    }
+
+    /// Signs the grant. The same claims and key always give the same text.
+    ///
+    /// # Errors
+    /// Only when the claims cannot be written as JSON.
+    pub fn sign(&self, key: &SigningKey) -> Result<String, SigningError> {
+        key.sign_jws(GRANT_TYPE, self)
+    }
+
+    /// Checks that a grant authorises one more use of exactly what is about to run, here and now (I2).
+    ///
+    /// # Errors
+    /// The first thing that it does not authorise.
+    pub fn verify(token: &str, trusted: &Jwks, expected: &Expected<'_>) -> Result<Self, GrantRefusal> {
+        if token.len() > MAX_GRANT {
+            return Err(GrantRefusal::Malformed("it is too long"));
+        }
+        let claims: Self = trusted.verify_jws(GRANT_TYPE, token)?;
+        claims.check_form()?;
+        claims.check_binding(expected)?;
+        claims.check_time(expected)?;
+        Ok(claims)
+    }
+
+    fn check_form(&self) -> Result<(), GrantRefusal> {
+        if self.uses == 0 || self.execute_by > self.exp || self.iat > self.exp {
+            return Err(GrantRefusal::Malformed("its times or uses contradict each other"));
+        }
+        if self.requirements.is_empty() || self.requirements.iter().any(|met| met.by.is_empty()) {
+            return Err(GrantRefusal::Malformed("it names nobody who approved"));
+        }
+        let people: Vec<_> = self.requirements.iter().flat_map(|met| &met.by).collect();
+        if people.iter().collect::<BTreeSet<_>>().len() != people.len() {
+            return Err(GrantRefusal::Malformed("it counts a person twice"));
+        }
+        Ok(())
+    }
+
+    fn check_binding(&self, expected: &Expected<'_>) -> Result<(), GrantRefusal> {
+        if self.iss != *expected.issuer {
+            return Err(GrantRefusal::Issuer(self.iss.clone()));
+        }
+        if self.aud != *expected.audience {
+            return Err(GrantRefusal::Audience(self.aud.clone()));
+        }
+        if self.jti != expected.approval {
+            return Err(GrantRefusal::Approval(self.jti));
+        }
+        if self.digest != expected.digest {
+            return Err(GrantRefusal::Digest { granted: self.digest, requested: expected.digest });
+        }
+        if self.revision > expected.revision {
+            return Err(GrantRefusal::Revision { granted: self.revision, current: expected.revision });
+        }
+        Ok(())
+    }
+
+    fn check_time(&self, expected: &Expected<'_>) -> Result<(), GrantRefusal> {
+        let at = |seconds: i64| Timestamp::from_millis(seconds.saturating_mul(1000));
+        if expected.now.plus(CLOCK_LEEWAY) < at(self.iat) {
+            return Err(GrantRefusal::NotYet(at(self.iat)));
+        }
+        if expected.now >= at(self.exp) {
+            return Err(GrantRefusal::Expired(at(self.exp)));
+        }
+        if expected.used == 0 && expected.now >= at(self.execute_by) {
+            return Err(GrantRefusal::Lapsed(at(self.execute_by)));
+        }
+        if expected.used >= self.uses {
+            return Err(GrantRefusal::UsedUp(self.uses));
+        }
+        Ok(())
+    }
+
+    /// The requirements that this grant meets under the bundle in force: those whose definition is still
+    /// the one that people were asked under. One that was made stricter since is not met (I7).
+    #[must_use]
+    pub fn met_under<'a>(
+        &self,
+        current: impl Fn(&RequirementName) -> Option<&'a Requirement>,
+    ) -> BTreeSet<RequirementName> {
+        let unchanged = |met: &&MetRequirement| {
+            current(&met.name).is_some_and(|requirement| definition_digest(requirement) == met.definition)
+        };
+        self.requirements.iter().filter(unchanged).map(|met| met.name.clone()).collect()
+    }
 }

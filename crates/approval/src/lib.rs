@@ -25,16 +25,20 @@
 //! - **I5** Silence never approves: a clock only ever leads to `expired`, `cancelled`, `lapsed`, or to the
 //!   end of a grant that was already used.
 
+mod clocks;
 pub mod grant;
+mod quorum;
 pub mod request;
 pub mod state;
 pub mod status;
 pub mod transition;
+mod using;
 pub mod vote;
+pub mod voting;
 
 pub use grant::{Expected, GrantClaims, GrantRefusal, MetRequirement};
 pub use request::{Request, RequestError, Submission};
 pub use state::{Approval, CancelReason, GrantTerms, Outcome, State, Use};
 pub use status::{Phase, Progress, Status};
-pub use transition::{Effect, Input, Occurrence, Refusal};
+pub use transition::{Effect, Input, Occurrence, Refusal, transition};
 pub use vote::{Vote, VoteDecision, Voter};

@@ -18,7 +18,7 @@ pub struct Approval {
     pub terms: Option<GrantTerms>,
     /// Every use that was claimed, in order of claiming.
     pub uses: Vec<Use>,
-    /// Grows by one with every change that somebody can see; the ETag.
+    /// Grows with every change that somebody can see; the ETag.
     pub version: u64,
     /// When [`Self::version`] last changed.
     pub updated_at: Timestamp,
@@ -82,6 +82,18 @@ pub enum CancelReason {
     RequesterGone,
     /// Another request took its place.
     Superseded,
+}
+
+impl CancelReason {
+    /// The reason, in words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requester => "the requester took it back",
+            Self::RequesterGone => "the requester went away",
+            Self::Superseded => "another request took its place",
+        }
+    }
 }
 
 /// What was granted.

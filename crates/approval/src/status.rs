@@ -5,7 +5,10 @@ use std::fmt;
 use countersign_model::{ApprovalId, RequirementKind, RequirementName, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::state::CancelReason;
+use crate::{
+    quorum,
+    state::{Approval, CancelReason, Outcome, State},
+};
 
 /// A state by its name alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -117,4 +120,93 @@ pub struct Status {
     pub execute_by: Option<Timestamp>,
     /// How far each requirement is.
     pub progress: Vec<Progress>,
+}
+
+impl Approval {
+    /// The state by its name alone.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::Pending => Phase::Pending,
+            State::Approved => Phase::Approved,
+            State::Claimed => Phase::Claimed,
+            State::Executed => Phase::Executed,
+            State::Failed => Phase::Failed,
+            State::OutcomeUnknown => Phase::OutcomeUnknown,
+            State::Lapsed => Phase::Lapsed,
+            State::Revoked { .. } => Phase::Revoked,
+            State::Invalidated { .. } => Phase::Invalidated,
+            State::Denied { .. } => Phase::Denied,
+            State::Expired => Phase::Expired,
+            State::Cancelled { .. } => Phase::Cancelled,
+        }
+    }
+
+    /// How far each requirement is, each person counted once over all of them (I4).
+    #[must_use]
+    pub fn progress(&self) -> Vec<Progress> {
+        let requirements = &self.request.requirements;
+        let assignment = quorum::assign(requirements, &self.votes);
+        let together = requirements.iter().zip(&assignment.by_requirement);
+        let progress = together.map(|(requirement, people)| Progress {
+            requirement: requirement.name.clone(),
+            kind: requirement.kind,
+            have: u32::try_from(people.len()).unwrap_or(u32::MAX),
+            need: requirement.quorum,
+            reviewers: self.request.reviewers_of(requirement),
+        });
+        progress.collect()
+    }
+
+    /// What the requester is told; `grant` is the signed grant of an approval that can still be used.
+    #[must_use]
+    pub fn status(&self, grant: Option<String>) -> Status {
+        let cancelled = match self.state {
+            State::Cancelled { why } => Some(why),
+            _ => None,
+        };
+        let usable = matches!(self.state, State::Approved | State::Claimed);
+        Status {
+            id: self.request.id,
+            version: self.version,
+            phase: self.phase(),
+            cancelled,
+            grant: grant.filter(|_| usable),
+            reason: self.reason(),
+            decide_by: self.request.decide_by(),
+            execute_by: self.terms.as_ref().map(|terms| terms.execute_by),
+            progress: self.progress(),
+        }
+    }
+
+    /// Why it stands where it stands, in words for a person.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let because = |reason: &Option<String>| match reason {
+            Some(reason) if !reason.is_empty() => format!(": {reason}"),
+            _ => String::new(),
+        };
+        let reason = match &self.state {
+            State::Pending | State::Approved | State::Claimed | State::Executed => return None,
+            State::Failed => "the operation was started and failed".to_owned(),
+            State::OutcomeUnknown => "it is not known whether the operation ran".to_owned(),
+            State::Lapsed => "it was approved but not started in time".to_owned(),
+            State::Revoked { by, reason } => format!("revoked by {by}{}", because(reason)),
+            State::Invalidated { why } => why.clone(),
+            State::Denied { by, reason } => format!("denied by {by}{}", because(reason)),
+            State::Expired => "nobody decided in time; this is not a refusal".to_owned(),
+            State::Cancelled { why } => why.as_str().to_owned(),
+        };
+        Some(reason + &self.reported_uses())
+    }
+
+    /// A sidecar that was cut off may have used its grant before the control plane ended the approval.
+    fn reported_uses(&self) -> String {
+        let ended_unused = matches!(self.phase(), Phase::Lapsed | Phase::Revoked | Phase::Invalidated);
+        if !ended_unused || self.uses.is_empty() {
+            return String::new();
+        }
+        let ran = self.uses.iter().filter(|one| one.outcome == Some(Outcome::Executed)).count();
+        format!("; its sidecar reports {} uses from before, {ran} of them executed", self.uses.len())
+    }
 }

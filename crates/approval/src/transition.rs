@@ -4,9 +4,12 @@ use countersign_model::{Timestamp, VoteId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    state::{CancelReason, Outcome},
+    clocks::over,
+    request::{Request, RequestError},
+    state::{Approval, CancelReason, Outcome, State},
     status::Phase,
-    vote::{VoteDecision, Voter},
+    vote::{MAX_REASON, VoteDecision, Voter},
+    voting::Ballot,
 };
 
 /// Something that happens to an approval.
@@ -140,8 +143,11 @@ pub enum Refusal {
     )]
     AlreadyVoted,
     /// The vote's reason is too long, or another text is.
-    #[error("the reason is longer than {} characters", crate::vote::MAX_REASON)]
+    #[error("the reason is longer than {} characters", MAX_REASON)]
     ReasonTooLong,
+    /// Only an approval can be taken back.
+    #[error("this request is not approved yet; deny or cancel it instead")]
+    NotYetApproved,
     /// It is over, or too far on for this.
     #[error("this request is already {phase}{}", explained(.reason))]
     TooLate {
@@ -184,4 +190,117 @@ pub enum Refusal {
 
 fn explained(reason: &Option<String>) -> String {
     reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default()
+}
+
+impl Approval {
+    /// Opens a request: people are to be asked.
+    ///
+    /// # Errors
+    /// When the request cannot be put to people; see [`Request::check`].
+    pub fn open(request: Request) -> Result<(Self, Vec<Effect>), RequestError> {
+        request.check()?;
+        let submitted_at = request.submitted_at;
+        let approval = Self {
+            requester_until: submitted_at.plus(request.requester_lease),
+            request,
+            state: State::Pending,
+            votes: Vec::new(),
+            terms: None,
+            uses: Vec::new(),
+            version: 1,
+            updated_at: submitted_at,
+        };
+        let mut effects = vec![Effect::Record(Occurrence::Requested), Effect::Notify];
+        effects.extend(approval.wake_at().map(Effect::WakeAt));
+        Ok((approval, effects))
+    }
+
+    /// The refusal of something that comes too late.
+    pub(crate) fn too_late(&self) -> Refusal {
+        Refusal::TooLate { phase: self.phase(), reason: self.reason() }
+    }
+}
+
+/// What an input makes of an approval. A repeated input changes nothing and is no error.
+///
+/// # Errors
+/// When the input is refused. The approval stays as it was, even if a clock has run out meanwhile: that
+/// is for [`Input::Tick`] to say.
+pub fn transition(
+    approval: &Approval,
+    input: &Input,
+    now: Timestamp,
+) -> Result<(Approval, Vec<Effect>), Refusal> {
+    let mut next = approval.clone();
+    // A claim says when it was made, and is judged by that: a report is not late because the news is.
+    let mut effects = if matches!(input, Input::Claim { .. }) { Vec::new() } else { next.settle(now) };
+    effects.extend(next.apply(input, now)?);
+    if next != *approval || *input == Input::Tick {
+        effects.extend(next.wake_at().map(Effect::WakeAt));
+    }
+    Ok((next, effects))
+}
+
+impl Approval {
+    fn apply(&mut self, input: &Input, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        match input {
+            Input::Vote { id, voter, decision, reason } => {
+                self.vote(&Ballot { id: *id, voter, decision: *decision, reason }, now)
+            }
+            Input::Cancel { why } => self.cancel(*why, now),
+            Input::RequesterHeartbeat => {
+                self.extend_lease(now);
+                Ok(Vec::new())
+            }
+            Input::Tick => Ok(self.settle_lease(now)),
+            Input::Revoke { by, reason } => self.revoke(by, reason.as_deref(), now),
+            Input::Invalidate { why } => self.invalidate(why, now),
+            Input::Claim { use_number, at } => self.claim(*use_number, *at, now),
+            Input::Outcome { use_number, outcome, at } => self.finish(*use_number, *outcome, *at, now),
+        }
+    }
+
+    fn cancel(&mut self, why: CancelReason, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        match &self.state {
+            State::Pending => {
+                self.close(State::Cancelled { why }, now);
+                Ok(over(Occurrence::Cancelled))
+            }
+            State::Cancelled { .. } => Ok(Vec::new()),
+            State::Approved => self.revoke("requester", Some(why.as_str()), now),
+            State::Revoked { by, .. } if by == "requester" => Ok(Vec::new()),
+            _ => Err(self.too_late()),
+        }
+    }
+
+    fn revoke(&mut self, by: &str, reason: Option<&str>, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        if reason.is_some_and(|reason| reason.chars().count() > MAX_REASON) {
+            return Err(Refusal::ReasonTooLong);
+        }
+        match &self.state {
+            State::Revoked { .. } => return Ok(Vec::new()),
+            State::Pending => return Err(Refusal::NotYetApproved),
+            State::Approved => {}
+            State::Claimed if self.has_use_left() => {}
+            _ => return Err(self.too_late()),
+        }
+        self.close(State::Revoked { by: by.to_owned(), reason: reason.map(ToOwned::to_owned) }, now);
+        Ok(withdrawn(Occurrence::Revoked))
+    }
+
+    fn invalidate(&mut self, why: &str, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        let effects = match &self.state {
+            State::Invalidated { .. } => return Ok(Vec::new()),
+            State::Pending => over(Occurrence::Invalidated),
+            State::Approved => withdrawn(Occurrence::Invalidated),
+            State::Claimed if self.has_use_left() => withdrawn(Occurrence::Invalidated),
+            _ => return Err(self.too_late()),
+        };
+        self.close(State::Invalidated { why: why.to_owned() }, now);
+        Ok(effects)
+    }
+}
+
+fn withdrawn(occurrence: Occurrence) -> Vec<Effect> {
+    vec![Effect::Record(occurrence), Effect::WithdrawGrant, Effect::TellRequester]
 }

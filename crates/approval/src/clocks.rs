@@ -1,0 +1,108 @@
+//! The clocks: time to decide, time to start, time of the grant, and the requester's lease.
+//!
+//! None of them leads to an approval (I5). They only end what waits.
+
+use countersign_model::{GrantShape, Requirement, Timestamp};
+
+use crate::{
+    state::{Approval, CancelReason, GrantTerms, Outcome, State},
+    transition::{Effect, Occurrence},
+};
+
+impl Approval {
+    /// When the next clock runs out; `None` when no time changes anything any more.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        match (&self.state, &self.terms) {
+            (State::Pending, _) => Some(self.request.decide_by().min(self.requester_until)),
+            (State::Approved, Some(terms)) => Some(terms.execute_by),
+            (State::Claimed, Some(terms)) if !self.has_open_use() => Some(terms.not_after),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn has_open_use(&self) -> bool {
+        self.uses.iter().any(|one| one.outcome.is_none())
+    }
+
+    /// Ends what is over, as far as the clocks of decision and grant go.
+    pub(crate) fn settle(&mut self, now: Timestamp) -> Vec<Effect> {
+        match (&self.state, &self.terms) {
+            (State::Pending, _) if now >= self.request.decide_by() => {
+                self.close(State::Expired, now);
+                over(Occurrence::Expired)
+            }
+            (State::Approved, Some(terms)) if now >= terms.execute_by => {
+                self.close(State::Lapsed, now);
+                vec![Effect::Record(Occurrence::Lapsed), Effect::TellRequester]
+            }
+            (State::Claimed, Some(terms)) if self.grant_is_spent(terms, now) => {
+                let end = self.summary();
+                self.close(end, now);
+                vec![Effect::TellRequester]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Cancels a request whose requester gave no sign of life for the length of its lease. Only a tick
+    /// asks this: whatever else comes in shows that somebody is still there to use the answer.
+    pub(crate) fn settle_lease(&mut self, now: Timestamp) -> Vec<Effect> {
+        if self.state != State::Pending || now < self.requester_until {
+            return Vec::new();
+        }
+        self.close(State::Cancelled { why: CancelReason::RequesterGone }, now);
+        over(Occurrence::Cancelled)
+    }
+
+    /// Extends the requester's lease. Less than a quarter of it is not worth a write.
+    pub(crate) fn extend_lease(&mut self, now: Timestamp) {
+        let lease = self.request.requester_lease;
+        let until = now.plus(lease);
+        if self.state == State::Pending && until.millis_since(self.requester_until) >= lease.as_millis() / 4 {
+            self.requester_until = until;
+        }
+    }
+
+    fn grant_is_spent(&self, terms: &GrantTerms, now: Timestamp) -> bool {
+        let used_up = self.uses.len() >= usize::try_from(terms.uses).unwrap_or(usize::MAX);
+        !self.has_open_use() && (used_up || now >= terms.not_after)
+    }
+
+    /// What became of all uses together: the worst that is known.
+    fn summary(&self) -> State {
+        match self.uses.iter().filter_map(|one| one.outcome).max() {
+            Some(Outcome::Executed) => State::Executed,
+            Some(Outcome::Failed) => State::Failed,
+            Some(Outcome::OutcomeUnknown) | None => State::OutcomeUnknown,
+        }
+    }
+
+    pub(crate) fn close(&mut self, state: State, now: Timestamp) {
+        self.state = state;
+        self.touch(now);
+    }
+
+    pub(crate) fn touch(&mut self, now: Timestamp) {
+        self.version += 1;
+        self.updated_at = now;
+    }
+}
+
+/// What follows when a pending request ends without an approval.
+pub(crate) fn over(occurrence: Occurrence) -> Vec<Effect> {
+    vec![Effect::Record(occurrence), Effect::TellRequester, Effect::RetireCards]
+}
+
+/// The narrowest times and number of uses that all requirements agree to.
+pub(crate) fn limits(requirements: &[Requirement], approved_at: Timestamp) -> (Timestamp, Timestamp, u32) {
+    let shape = |requirement: &Requirement| match requirement.grant {
+        GrantShape::Once => (1, requirement.execute_within),
+        GrantShape::Uses { uses, within } => (uses, within),
+    };
+    let uses = requirements.iter().map(|requirement| shape(requirement).0).min();
+    let within = requirements.iter().map(|requirement| shape(requirement).1).min();
+    let execute = requirements.iter().map(|requirement| requirement.execute_within).min();
+    let not_after = approved_at.plus(within.unwrap_or_default());
+    (approved_at.plus(execute.unwrap_or_default()).min(not_after), not_after, uses.unwrap_or_default())
+}

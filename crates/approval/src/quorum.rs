@@ -1,0 +1,181 @@
+//! Quorum: distinct people, each counted for one requirement only (I4).
+//!
+//! A person may be eligible for several requirements. Counting them for each would let one person
+//! stand for two; counting them for the first that fits could leave a request unmet that is met. So
+//! people are *matched* to the open places of the requirements, as many as can be (Kuhn's algorithm).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use countersign_model::{PersonId, Requirement, RequirementName};
+
+use crate::vote::{Vote, VoteDecision};
+
+/// Who counts for what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Assignment {
+    /// For every requirement, in order, the people who count for it.
+    pub(crate) by_requirement: Vec<Vec<PersonId>>,
+    /// Whether every requirement has all the people that it needs.
+    pub(crate) complete: bool,
+}
+
+/// Matches the people who approved to the requirements, as many as can be.
+pub(crate) fn assign(requirements: &[Requirement], votes: &[Vote]) -> Assignment {
+    let mut matching = Matching::new(requirements, approvers(votes));
+    for person in 0..matching.people.len() {
+        matching.seat(person, &mut BTreeSet::new());
+    }
+    matching.finish(requirements)
+}
+
+/// The people whose word is an approval, with what they were eligible for. A person who denied does not count.
+fn approvers(votes: &[Vote]) -> BTreeMap<&PersonId, &[RequirementName]> {
+    let mut people = BTreeMap::new();
+    for vote in votes {
+        match vote.decision {
+            VoteDecision::Approve => people.insert(&vote.person, vote.eligible_for.as_slice()),
+            VoteDecision::Deny => people.remove(&vote.person),
+        };
+    }
+    people
+}
+
+struct Matching<'a> {
+    people: Vec<(&'a PersonId, Vec<usize>)>,
+    /// The person in each place of each requirement.
+    seats: Vec<Vec<Option<usize>>>,
+}
+
+impl<'a> Matching<'a> {
+    fn new(requirements: &[Requirement], approvers: BTreeMap<&'a PersonId, &'a [RequirementName]>) -> Self {
+        let wants = |eligible: &[RequirementName]| {
+            let indexed = requirements.iter().enumerate();
+            indexed.filter(|(_, r)| eligible.contains(&r.name)).map(|(index, _)| index).collect()
+        };
+        // No requirement can seat more people than there are, whatever its quorum says.
+        let places = |r: &Requirement| usize::try_from(r.quorum).unwrap_or(usize::MAX).min(approvers.len());
+        Self {
+            seats: requirements.iter().map(|r| vec![None; places(r)]).collect(),
+            people: approvers.iter().map(|(person, eligible)| (*person, wants(eligible))).collect(),
+        }
+    }
+
+    /// Finds a place for a person, moving others to another of their places if that frees one.
+    fn seat(&mut self, person: usize, tried: &mut BTreeSet<(usize, usize)>) -> bool {
+        let wanted = self.people.get(person).map(|(_, wants)| wants.clone()).unwrap_or_default();
+        for requirement in wanted {
+            let places = self.seats.get(requirement).map_or(0, Vec::len);
+            for place in 0..places {
+                if !tried.insert((requirement, place)) {
+                    continue;
+                }
+                let seated =
+                    self.seats.get(requirement).and_then(|seats| seats.get(place)).copied().flatten();
+                if seated.is_none_or(|other| self.seat(other, tried)) {
+                    if let Some(seat) = self.seats.get_mut(requirement).and_then(|seats| seats.get_mut(place))
+                    {
+                        *seat = Some(person);
+                    }
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn finish(self, requirements: &[Requirement]) -> Assignment {
+        let name = |index: &usize| self.people.get(*index).map(|(person, _)| (*person).clone());
+        let by_requirement: Vec<Vec<PersonId>> =
+            self.seats.iter().map(|seats| seats.iter().flatten().filter_map(name).collect()).collect();
+        let met = |(requirement, people): (&Requirement, &Vec<PersonId>)| {
+            u32::try_from(people.len()).is_ok_and(|have| have >= requirement.quorum)
+        };
+        // Nothing to meet is not the same as everything met (I5).
+        let complete = !requirements.is_empty() && requirements.iter().zip(&by_requirement).all(met);
+        Assignment { by_requirement, complete }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_model::{GrantShape, RequirementKind, ReviewerSelector, Seconds, Timestamp, VoteId};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn requirement(index: usize, quorum: u32) -> Requirement {
+        Requirement {
+            name: format!("r{index}").parse().unwrap(),
+            kind: RequirementKind::Approval,
+            reviewers: vec![ReviewerSelector::Anyone],
+            quorum,
+            decide_within: Seconds::new(60),
+            execute_within: Seconds::new(60),
+            grant: GrantShape::Once,
+        }
+    }
+
+    fn vote(person: usize, decision: VoteDecision, eligible_for: &[usize]) -> Vote {
+        Vote {
+            id: VoteId::from_bytes([0; 16]),
+            person: format!("reviewer-{person}@example.com").parse().unwrap(),
+            decision,
+            reason: None,
+            at: Timestamp::from_millis(0),
+            channel: "test".into(),
+            method: "test".into(),
+            eligible_for: eligible_for.iter().map(|index| format!("r{index}").parse().unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn one_person_never_stands_for_two() {
+        let requirements = [requirement(0, 1), requirement(1, 1)];
+        let one = [vote(0, VoteDecision::Approve, &[0, 1])];
+        assert!(!assign(&requirements, &one).complete);
+        let repeated = [one[0].clone(), one[0].clone()];
+        assert!(!assign(&requirements, &repeated).complete);
+    }
+
+    #[test]
+    fn whoever_can_move_makes_room_for_who_cannot() {
+        let requirements = [requirement(0, 1), requirement(1, 1)];
+        let votes = [vote(0, VoteDecision::Approve, &[0, 1]), vote(1, VoteDecision::Approve, &[0])];
+        let assignment = assign(&requirements, &votes);
+        assert!(assignment.complete);
+        assert_eq!(assignment.by_requirement[0][0].as_str(), "reviewer-1@example.com");
+    }
+
+    #[test]
+    fn nothing_to_meet_is_not_met() {
+        assert!(!assign(&[], &[vote(0, VoteDecision::Approve, &[])]).complete);
+    }
+
+    /// Hall's theorem, tried out: complete exactly when every set of requirements has enough people of its own.
+    fn enough_people(quorums: &[u32], people: &[BTreeSet<usize>]) -> bool {
+        (1_u32..1 << quorums.len()).all(|set| {
+            let inside = |index: &usize| set & (1 << index) != 0;
+            let need: u32 = (0..quorums.len()).filter(inside).map(|index| quorums[index]).sum();
+            let have = people.iter().filter(|eligible| eligible.iter().any(|index| inside(index))).count();
+            have >= need as usize
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_quorum_is_complete_exactly_when_distinct_people_can_fill_it(
+            quorums in prop::collection::vec(1_u32..4, 1..4),
+            people in prop::collection::vec(prop::collection::btree_set(0_usize..4, 0..4), 0..8),
+        ) {
+            let requirements: Vec<_> =
+                quorums.iter().enumerate().map(|(index, quorum)| requirement(index, *quorum)).collect();
+            let votes: Vec<_> = people.iter().enumerate().map(|(person, eligible)| {
+                vote(person, VoteDecision::Approve, &eligible.iter().copied().collect::<Vec<_>>())
+            }).collect();
+            let assignment = assign(&requirements, &votes);
+            prop_assert_eq!(assignment.complete, enough_people(&quorums, &people));
+            let counted: Vec<_> = assignment.by_requirement.iter().flatten().collect();
+            prop_assert_eq!(counted.iter().collect::<BTreeSet<_>>().len(), counted.len());
+        }
+    }
+}
