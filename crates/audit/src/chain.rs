@@ -1,7 +1,9 @@
 //! The chain at a source: every event has the next number and the digest of the one before (I8).
 
-use countersign_model::{Digest, SpiffeId};
+use countersign_model::{Digest, EventId, SpiffeId};
 use serde::{Deserialize, Serialize};
+
+use crate::event::{CanonicalEvent, Event, EventDraft};
 
 /// The head of one source's chain: enough to append to it, and to check what claims to follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,5 +85,106 @@ impl Chain {
     #[must_use]
     pub fn head(&self) -> Digest {
         self.head
+    }
+
+    /// Appends what happened, and returns the event in its one form.
+    ///
+    /// Total on purpose: an agent must not be able to keep something out of the log by making it too
+    /// large or too strange to record. See [`EventDraft::seal`].
+    pub fn append(&mut self, draft: EventDraft, id: EventId) -> CanonicalEvent {
+        let sealed = draft.seal(id, self.source.clone(), self.next_seq, self.head);
+        self.advance(&sealed);
+        sealed
+    }
+
+    /// Checks that an event follows on this chain.
+    ///
+    /// # Errors
+    /// What is missing, repeated or changed (I8).
+    pub fn check(&self, event: &CanonicalEvent) -> Result<(), ChainError> {
+        let Event { source, seq, previous, .. } = event.event();
+        let source_id = || self.source.clone();
+        if *source != self.source {
+            return Err(ChainError::Source { expected: source_id(), got: source.clone() });
+        }
+        if *seq < self.next_seq {
+            return Err(ChainError::Repeated { source_id: source_id(), seq: *seq });
+        }
+        if *seq > self.next_seq {
+            return Err(ChainError::Gap { source_id: source_id(), expected: self.next_seq, got: *seq });
+        }
+        if *previous != self.head {
+            let (claimed, actual) = (*previous, self.head);
+            return Err(ChainError::Changed { source_id: source_id(), seq: *seq, claimed, actual });
+        }
+        Ok(())
+    }
+
+    /// Takes in an event that follows on this chain.
+    ///
+    /// # Errors
+    /// As [`Self::check`]; the chain is then as it was.
+    pub fn accept(&mut self, event: &CanonicalEvent) -> Result<(), ChainError> {
+        self.check(event)?;
+        self.advance(event);
+        Ok(())
+    }
+
+    /// Goes on behind an event that does not follow, after its gap or change was recorded.
+    pub fn resync(&mut self, event: &CanonicalEvent) {
+        self.advance(event);
+    }
+
+    fn advance(&mut self, event: &CanonicalEvent) {
+        self.next_seq = event.event().seq.saturating_add(1);
+        self.head = event.digest();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_model::Timestamp;
+
+    use super::*;
+    use crate::kind;
+
+    fn source(name: &str) -> SpiffeId {
+        format!("spiffe://example.org/agent/{name}").parse().unwrap()
+    }
+
+    fn events(count: u8) -> Vec<CanonicalEvent> {
+        let mut chain = Chain::new(source("a"));
+        let draft = || EventDraft::new(Timestamp::from_millis(0), kind::OPERATION_HELD);
+        (0..count).map(|n| chain.append(draft(), EventId::from_bytes([n; 16]))).collect()
+    }
+
+    #[test]
+    fn a_chain_accepts_what_it_made() {
+        let mut chain = Chain::new(source("a"));
+        for event in events(4) {
+            chain.accept(&event).unwrap();
+        }
+        assert_eq!(chain.next_seq(), 5);
+        let resumed = Chain::resume(source("a"), 4, chain.head());
+        assert_eq!(resumed, chain);
+    }
+
+    #[test]
+    fn what_is_missing_repeated_changed_or_foreign_is_named() {
+        let events = events(5);
+        let mut chain = Chain::new(source("a"));
+        chain.accept(&events[0]).unwrap();
+        let gap = chain.accept(&events[3]).unwrap_err();
+        assert_eq!(gap.to_string(), "spiffe://example.org/agent/a: events 2 to 3 are missing");
+        assert!(matches!(chain.accept(&events[0]), Err(ChainError::Repeated { seq: 1, .. })));
+        let mut forked = Chain::resume(source("a"), 1, Digest::of(b"another history"));
+        let other = forked.append(
+            EventDraft::new(Timestamp::from_millis(0), kind::OPERATION_DENIED),
+            EventId::from_bytes([9; 16]),
+        );
+        assert!(matches!(chain.accept(&other), Err(ChainError::Changed { seq: 2, .. })));
+        let foreign = Chain::new(source("b"));
+        assert!(matches!(foreign.check(&events[0]), Err(ChainError::Source { .. })));
+        chain.accept(&events[1]).unwrap();
     }
 }

@@ -5,6 +5,9 @@ use countersign_model::{
     strict_json,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::shorten;
 
 /// The largest event, in bytes. C2SP tlog-tiles put entries into bundles with 16-bit lengths.
 pub const MAX_EVENT_BYTES: usize = 65_535;
@@ -65,6 +68,37 @@ pub struct EventDraft {
 }
 
 impl EventDraft {
+    /// Makes the event that has this place in its source's chain.
+    ///
+    /// Always succeeds: what cannot be recorded as it is, is recorded shortened ([`shorten`]), down to
+    /// no more than the digest of what was there.
+    #[must_use]
+    pub fn seal(self, id: EventId, source: SpiffeId, seq: u64, previous: Digest) -> CanonicalEvent {
+        let mut event = Event {
+            v: 1,
+            id,
+            source,
+            seq,
+            previous,
+            at: self.at,
+            kind: self.kind.to_owned(),
+            trace_id: self.trace_id.filter(|id| is_trace_id(id)),
+            approval: self.approval,
+            digest: self.digest,
+            actor: self.actor.map(|actor| shorten::cut(&actor, MAX_ACTOR)).filter(|actor| !actor.is_empty()),
+            body: self.body,
+        };
+        shorten::tame(&mut event.body);
+        let mut bytes = event.to_bytes();
+        if bytes.len() > MAX_EVENT_BYTES {
+            let whole = std::mem::take(&mut event.body);
+            let around = event.to_bytes().len();
+            event.body = shorten::to_fit(whole, MAX_EVENT_BYTES.saturating_sub(around));
+            bytes = event.to_bytes();
+        }
+        CanonicalEvent { digest: Digest::of(&bytes), event, bytes }
+    }
+
     /// A draft with nothing but a time and a kind.
     #[must_use]
     pub fn new(at: Timestamp, kind: &'static str) -> Self {
@@ -139,6 +173,21 @@ impl CanonicalEvent {
 }
 
 impl Event {
+    /// Nothing in an event can fail to be written: its body went through [`shorten::tame`]. The body is
+    /// lent to the writer rather than copied, as this is on the way of every operation.
+    fn to_bytes(&mut self) -> Vec<u8> {
+        let body = std::mem::take(&mut self.body);
+        let mut value = serde_json::to_value(&*self).unwrap_or_default();
+        if let Some(place) = value.get_mut("body") {
+            *place = Value::Object(body);
+        }
+        let bytes = to_canonical_json(&value).unwrap_or_default().into_bytes();
+        if let Some(Value::Object(body)) = value.get_mut("body").map(Value::take) {
+            self.body = body;
+        }
+        bytes
+    }
+
     fn check(&self) -> Result<(), EventError> {
         let wrong = |what: &str| Err(EventError::Malformed(what.to_owned()));
         if self.v != 1 {
@@ -167,4 +216,114 @@ pub(crate) fn is_kind(text: &str) -> bool {
 
 pub(crate) fn is_trace_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind;
+
+    fn seal(draft: EventDraft) -> CanonicalEvent {
+        let source = "spiffe://example.org/agent/a".parse().unwrap();
+        draft.seal(EventId::from_bytes([1; 16]), source, 1, Digest::ZERO)
+    }
+
+    fn draft(body: Value) -> EventDraft {
+        let Value::Object(body) = body else { panic!("an object") };
+        EventDraft { body, ..EventDraft::new(Timestamp::from_millis(1_000), kind::OPERATION_PERMITTED) }
+    }
+
+    #[test]
+    fn an_event_is_its_canonical_bytes() {
+        let sealed = seal(draft(json!({"b": 1, "a": "é"})));
+        let text = String::from_utf8(sealed.bytes().to_vec()).unwrap();
+        assert_eq!(
+            text,
+            format!(
+                r#"{{"at":"1970-01-01T00:00:01.000Z","body":{{"a":"é","b":1}},"id":"{}","kind":"operation.permitted","previous":"{}","seq":1,"source":"spiffe://example.org/agent/a","v":1}}"#,
+                EventId::from_bytes([1; 16]),
+                Digest::ZERO
+            )
+        );
+        assert_eq!(CanonicalEvent::parse(text.clone().into_bytes()), Ok(sealed));
+        let spaced = text.replacen(':', ": ", 1);
+        assert_eq!(CanonicalEvent::parse(spaced.into_bytes()), Err(EventError::NotCanonical));
+    }
+
+    #[test]
+    fn bytes_that_are_no_event_are_refused() {
+        let good = seal(draft(json!({}))).into_bytes();
+        let value: Value = serde_json::from_slice(&good).unwrap();
+        let changes = [
+            ("v", json!(2)),
+            ("seq", json!(0)),
+            ("seq", json!(2)),
+            ("kind", json!("Operation")),
+            ("trace_id", json!("xyz")),
+            ("actor", json!("")),
+            ("extra", json!(1)),
+            ("source", json!("spiffe://example.org/other")),
+        ];
+        for (name, changed) in changes {
+            let mut value = value.clone();
+            value[name] = changed;
+            let bytes = to_canonical_json(&value).unwrap().into_bytes();
+            assert!(CanonicalEvent::parse(bytes).is_err(), "{name}");
+        }
+        assert!(CanonicalEvent::parse(vec![b' '; MAX_EVENT_BYTES + 1]).is_err());
+    }
+
+    /// The attack: make an operation so large, deep or odd that its event cannot be recorded.
+    #[test]
+    fn nothing_is_too_strange_to_be_recorded() {
+        let deep = (0..500).fold(json!("x"), |inner, _| json!({"a": [inner]}));
+        let wide: Vec<_> = (0..50_000).collect();
+        let names: Object = (0..9_000).map(|n| (format!("member-{n}"), json!(n))).collect();
+        let bodies = [
+            json!({"text": "é\u{0}\n".repeat(200_000)}),
+            json!({"deep": deep}),
+            json!({"wide": wide, "kept": "yes"}),
+            json!({"names": names}),
+            json!({"number": u64::MAX, "negative": i64::MIN}),
+            json!({"x".repeat(100_000): 1}),
+        ];
+        for body in bodies {
+            let mut odd = draft(body);
+            odd.actor = Some("é".repeat(1_000));
+            odd.trace_id = Some("not a trace".into());
+            let sealed = seal(odd);
+            assert!(sealed.bytes().len() <= MAX_EVENT_BYTES);
+            assert_eq!(CanonicalEvent::parse(sealed.bytes().to_vec()).as_ref(), Ok(&sealed));
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".*".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 64, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+                prop::collection::btree_map(".*", inner, 0..8)
+                    .prop_map(|members| { Value::Object(members.into_iter().collect()) }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sealed_is_read_back(body in any_json()) {
+            let sealed = seal(draft(json!({"body": body})));
+            let read = CanonicalEvent::parse(sealed.bytes().to_vec());
+            prop_assert_eq!(read.map(CanonicalEvent::into_bytes), Ok(sealed.into_bytes()));
+        }
+    }
 }

@@ -12,6 +12,7 @@
 pub mod chain;
 pub mod event;
 pub mod kind;
+mod shorten;
 
 pub use chain::{Chain, ChainError};
 pub use event::{CanonicalEvent, Event, EventDraft, EventError};
