@@ -21,7 +21,10 @@ pub(crate) fn run() -> Result<()> {
     command::run("fmt", &mut cargo(&["fmt", "--all", "--check"]))?;
     layers::run()?;
     tidy::run()?;
-    command::run("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    command::run(
+        "clippy",
+        &mut cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]),
+    )?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
     command::run("doc", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     deny()
