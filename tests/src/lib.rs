@@ -1,1 +1,22 @@
-//! Helpers that start the real binaries for the end-to-end tests beside this file.
+//! What the end-to-end tests share: the real binaries, started on port 0 with folders of their own.
+//!
+//! Nothing here knows the inside of Countersign. It starts processes, speaks HTTP, and waits for
+//! conditions, never for a time to pass.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should stop"
+)]
+
+mod binary;
+mod dev;
+mod http;
+mod process;
+
+pub use binary::{binary, bundle};
+pub use dev::{Dev, DevOptions, operation};
+pub use http::{Answer, Http};
+pub use process::{Process, eventually};
