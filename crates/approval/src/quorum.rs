@@ -21,7 +21,7 @@ pub(crate) struct Assignment {
 
 /// Matches the people who approved to the requirements, as many as can be.
 pub(crate) fn assign(requirements: &[Requirement], votes: &[Vote]) -> Assignment {
-    let mut matching = Matching::new(requirements, approvers(votes));
+    let mut matching = Matching::new(requirements, &approvers(votes));
     for person in 0..matching.people.len() {
         matching.seat(person, &mut BTreeSet::new());
     }
@@ -47,7 +47,7 @@ struct Matching<'a> {
 }
 
 impl<'a> Matching<'a> {
-    fn new(requirements: &[Requirement], approvers: BTreeMap<&'a PersonId, &'a [RequirementName]>) -> Self {
+    fn new(requirements: &[Requirement], approvers: &BTreeMap<&'a PersonId, &'a [RequirementName]>) -> Self {
         let wants = |eligible: &[RequirementName]| {
             let indexed = requirements.iter().enumerate();
             indexed.filter(|(_, r)| eligible.contains(&r.name)).map(|(index, _)| index).collect()
@@ -156,7 +156,7 @@ mod tests {
         (1_u32..1 << quorums.len()).all(|set| {
             let inside = |index: &usize| set & (1 << index) != 0;
             let need: u32 = (0..quorums.len()).filter(inside).map(|index| quorums[index]).sum();
-            let have = people.iter().filter(|eligible| eligible.iter().any(|index| inside(index))).count();
+            let have = people.iter().filter(|eligible| eligible.iter().any(&inside)).count();
             have >= need as usize
         })
     }

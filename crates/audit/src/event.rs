@@ -89,12 +89,12 @@ impl EventDraft {
             body: self.body,
         };
         shorten::tame(&mut event.body);
-        let mut bytes = event.to_bytes();
+        let mut bytes = event.write();
         if bytes.len() > MAX_EVENT_BYTES {
             let whole = std::mem::take(&mut event.body);
-            let around = event.to_bytes().len();
+            let around = event.write().len();
             event.body = shorten::to_fit(whole, MAX_EVENT_BYTES.saturating_sub(around));
-            bytes = event.to_bytes();
+            bytes = event.write();
         }
         CanonicalEvent { digest: Digest::of(&bytes), event, bytes }
     }
@@ -175,7 +175,7 @@ impl CanonicalEvent {
 impl Event {
     /// Nothing in an event can fail to be written: its body went through [`shorten::tame`]. The body is
     /// lent to the writer rather than copied, as this is on the way of every operation.
-    fn to_bytes(&mut self) -> Vec<u8> {
+    fn write(&mut self) -> Vec<u8> {
         let body = std::mem::take(&mut self.body);
         let mut value = serde_json::to_value(&*self).unwrap_or_default();
         if let Some(place) = value.get_mut("body") {
