@@ -1,1 +1,58 @@
 //! The control plane's state: ports and the embedded redb store.
+//!
+//! [`Store`] is what the control plane asks for, in the words of its domain: every command is one
+//! durable transaction that also appends its audit events to the ledger, so that there is no state
+//! without its story. [`EmbeddedStore`] answers it with a single redb file; another one can come.
+//!
+//! The traits, in the order in which an installation meets them:
+//!
+//! 1. [`AgentStore`]: agents, and the join tokens that enrol them, each good for one enrolment.
+//! 2. [`BundleStore`]: immutable policy revisions; the newest is the one in force.
+//! 3. [`ApprovalStore`]: approvals. The state machine runs inside the writer, so votes cannot race.
+//! 4. [`OutboxStore`]: what is still to be told to channels and sidecars, in order.
+//! 5. [`PeopleStore`]: local people, tokens, sessions, sign-in links, as hashes only.
+//! 6. [`LedgerStore`]: the append-only record, its search index, and its proofs.
+//!
+//! What is deliberately absent: a clock and randomness (times and secrets come with the commands; only
+//! the entropy of event ids is handed in), signing keys (grants are signed from an approval's terms by
+//! whoever answers for it), and any command that changes or removes an event.
+
+mod agents;
+mod approvals;
+mod bundles;
+mod embedded;
+mod error;
+mod ledger;
+mod outbox;
+mod page;
+mod people;
+
+pub use agents::{
+    AddAgentRefusal, Agent, AgentRefusal, AgentState, AgentStore, JoinToken, JoinTokenRefusal,
+    JoinTokenState, Liveness, NewAgent, NewJoinToken, RedeemRefusal, Redemption, Revocation, Svid,
+};
+pub use approvals::{Applied, ApplyRefusal, ApprovalFilter, ApprovalStore, Change, SubmitRefusal, Submitted};
+pub use bundles::{BundleFiles, BundleStore, BundleWithFiles, NewBundle, PolicyRevision, PushRefusal};
+pub use embedded::{EmbeddedStore, EventEntropy, OpenError, Settings};
+pub use error::{By, CommandError, StoreError};
+pub use ledger::{
+    Anomaly, CheckpointRecord, EventFilter, IndexProgress, IngestRefusal, Ingested, LedgerEvent, LedgerHead,
+    LedgerStore, OutOfRange,
+};
+pub use outbox::{Lane, OutboxMessage, OutboxStore, Telling};
+pub use page::{Cursor, CursorError, Page, PageError, PageRequest};
+pub use people::{
+    ApiToken, CredentialKind, LocalPerson, NotThere, PeopleStore, Reservation, Session, SignInLink,
+    SignInRefusal, StoredResponse, TokenRefusal, WriteKey,
+};
+
+/// The control plane's state. Every method that changes something returns when the change is durable.
+pub trait Store:
+    AgentStore + BundleStore + ApprovalStore + OutboxStore + PeopleStore + LedgerStore + Send + Sync
+{
+}
+
+impl<S: AgentStore + BundleStore + ApprovalStore + OutboxStore + PeopleStore + LedgerStore + Send + Sync>
+    Store for S
+{
+}
