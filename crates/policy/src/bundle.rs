@@ -1,0 +1,163 @@
+//! A bundle: its files read, checked, compiled and indexed. Whole or not at all (I7).
+
+use std::collections::BTreeMap;
+
+use countersign_model::{Digest, Requirement, RequirementName, Seconds, redaction::Redaction};
+
+use crate::{
+    entities::Store,
+    evaluate::Compiled,
+    expr::Reach,
+    files::BundleFiles,
+    index::{ActionMembers, Index},
+    mapping::Mappings,
+    policies,
+    problem::{Place, Problems},
+    requirements,
+    self_test::{self, SelfTest},
+    settings::{self, AuditDurability, Settings},
+};
+
+const BUNDLE: &str = "bundle.toml";
+const SCHEMA: &str = "schema.cedarschema";
+const ENTITIES: &str = "entities.json";
+const APPROVALS: &str = "approvals.toml";
+const MAPPINGS: &str = "mappings.toml";
+
+/// A compiled bundle. Immutable; share it.
+#[derive(Debug)]
+pub struct Bundle {
+    settings: Settings,
+    requirements: BTreeMap<RequirementName, Requirement>,
+    mappings: Mappings,
+    digest: Digest,
+    pub(crate) policies: Vec<Compiled>,
+    pub(crate) index: Index,
+    pub(crate) store: Store,
+    pub(crate) tests: Vec<SelfTest>,
+}
+
+impl Bundle {
+    /// Reads, checks, compiles and indexes a bundle.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn load(files: &BundleFiles) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        report_strangers(files, &mut problems);
+        let settings = settings::read(BUNDLE, files.get(BUNDLE).unwrap_or_default(), &mut problems);
+        let requirements = match files.get(APPROVALS) {
+            Some(bytes) => requirements::read(APPROVALS, bytes, &mut problems),
+            None => BTreeMap::new(),
+        };
+        let schema_bytes = files.get(SCHEMA);
+        let schema = schema_bytes.and_then(|bytes| policies::read_schema(SCHEMA, bytes, &mut problems));
+        let policy_files = files.iter().filter(|(path, _)| is_policy(path));
+        let loaded = policies::read(policy_files, &requirements, schema.as_ref(), &mut problems);
+        let compiled: Vec<Compiled> = loaded.into_iter().map(Compiled::new).collect();
+
+        let mut reach = Reach::default();
+        let named: Vec<_> = compiled.iter().map(|policy| reach.add(policy.condition())).collect();
+        // With a schema that cannot be read, entities cannot be judged.
+        let entities = files.get(ENTITIES).filter(|_| schema.is_some() == schema_bytes.is_some());
+        let store =
+            Store::read(entities.map(|bytes| (ENTITIES, bytes)), schema.as_ref(), &reach, &mut problems);
+        let members = ActionMembers::of(store.iter().map(AsRef::as_ref));
+        let index = Index::build(compiled.iter().map(|policy| &policy.policy).zip(named), &members);
+
+        let mappings = match files.get(MAPPINGS) {
+            Some(bytes) => Mappings::read(MAPPINGS, bytes, schema.as_ref(), &mut problems),
+            None => Mappings::default(),
+        };
+        let tests = files
+            .iter()
+            .filter(|(path, _)| is_test(path))
+            .flat_map(|(path, bytes)| self_test::read(path, bytes, &requirements, &mut problems))
+            .collect();
+        problems.into_result()?;
+        let digest = files.digest();
+        Ok(Self { settings, requirements, mappings, digest, policies: compiled, index, store, tests })
+    }
+
+    /// The bundle's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// How long it may be enforced without hearing from the control plane (I9).
+    #[must_use]
+    pub fn lease(&self) -> Seconds {
+        self.settings.lease
+    }
+
+    /// What is taken out before anything is shipped or shown (I10).
+    #[must_use]
+    pub fn redaction(&self) -> &Redaction {
+        &self.settings.redaction
+    }
+
+    /// How soon a plain permit's event is on disk.
+    #[must_use]
+    pub fn durability(&self) -> AuditDurability {
+        self.settings.durability
+    }
+
+    /// The digest of the bundle's files.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// A requirement by its name.
+    #[must_use]
+    pub fn requirement(&self, name: &RequirementName) -> Option<&Requirement> {
+        self.requirements.get(name)
+    }
+
+    /// All requirements, by name.
+    pub fn requirements(&self) -> impl Iterator<Item = &Requirement> {
+        self.requirements.values()
+    }
+
+    /// How commands and MCP messages become operations.
+    #[must_use]
+    pub fn mappings(&self) -> &Mappings {
+        &self.mappings
+    }
+
+    /// How many policies it has.
+    #[must_use]
+    pub fn policy_count(&self) -> usize {
+        self.policies.len()
+    }
+}
+
+fn is_policy(path: &str) -> bool {
+    path.starts_with("policies/") && path.ends_with(".cedar")
+}
+
+fn is_test(path: &str) -> bool {
+    path.starts_with("tests/") && path.ends_with(".toml")
+}
+
+/// A misplaced policy would be a guard that is not there, so every file must be one that has a meaning.
+fn report_strangers(files: &BundleFiles, problems: &mut Problems) {
+    if files.get(BUNDLE).is_none() {
+        problems.add(Place::file(BUNDLE), "this file is missing", "add it, with name = \"…\" in it");
+    }
+    let known = [BUNDLE, SCHEMA, ENTITIES, APPROVALS, MAPPINGS];
+    for (path, _) in files.iter() {
+        let has_meaning = known.contains(&path) || is_policy(path) || is_test(path);
+        let is_note = path.ends_with(".md") || path.ends_with("LICENSE");
+        if !has_meaning && !is_note {
+            let hint = "a bundle has bundle.toml, policies/*.cedar, schema.cedarschema, entities.json, \
+                        approvals.toml, mappings.toml, tests/*.toml and *.md";
+            problems.add(Place::file(path), "this file has no meaning in a bundle", hint);
+        }
+    }
+    if !files.iter().any(|(path, _)| is_policy(path)) {
+        let hint = "add policies/*.cedar; without any, everything is denied";
+        problems.add(Place::file("policies"), "the bundle has no policies", hint);
+    }
+}

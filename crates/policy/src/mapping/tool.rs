@@ -1,0 +1,142 @@
+//! MCP: `[[tool]]` mappings for tool calls, and COAZ-MCP's default mappings for everything.
+
+use cedar_policy::Schema;
+use countersign_model::{Action, Object, Projection, Resource};
+use serde_json::{Value, json};
+
+use super::{Mapped, MappingError, pattern::Pattern, target::Target};
+use crate::{problem::Problems, toml_reader::Section};
+
+/// The action of a tool call without a mapping.
+pub const ACTION_TOOL: &str = "Mcp::tools/call";
+/// The type of a tool as a resource. Its id is `SERVER/TOOL`.
+pub const TOOL_TYPE: &str = "Mcp::Tool";
+
+/// The longest name of a server, tool or method.
+const MAX_NAME: usize = 128;
+/// What expressions can refer to.
+const VARIABLES: [&str; 4] = ["arguments", "params", "server", "tool"];
+
+#[derive(Debug, Default)]
+pub(crate) struct Tools(Vec<Tool>);
+
+#[derive(Debug)]
+struct Tool {
+    server: Pattern,
+    tool: Pattern,
+    target: Target,
+}
+
+impl Tools {
+    pub(crate) fn read(
+        section: &mut Section<'_, '_>,
+        schema: Option<&Schema>,
+        problems: &mut Problems,
+    ) -> Self {
+        let mut tools: Vec<Tool> = Vec::new();
+        section.tables("tool", problems, |section, problems| {
+            let server = section.get::<String>("server", problems).unwrap_or_else(|| "*".to_owned());
+            let tool = section.require::<String>("match", problems);
+            let target = Target::read(section, &VARIABLES, schema, problems);
+            let (Some(tool), Some(target)) = (tool, target) else { return };
+            let tool = Tool { server: Pattern::new(&server), tool: Pattern::new(&tool), target };
+            if tools.iter().any(|earlier| earlier.covers(&tool)) {
+                let hint = "put the more particular one first";
+                problems.add(
+                    section.place_of("match"),
+                    "an earlier tool matches all that this one does",
+                    hint,
+                );
+            }
+            tools.push(tool);
+        });
+        Self(tools)
+    }
+
+    pub(crate) fn map(&self, server: &str, tool: &str, arguments: &Object) -> Result<Mapped, MappingError> {
+        check_names(server, tool)?;
+        let own = json!({"server": server, "method": "tools/call", "tool": tool});
+        let matches = |known: &&Tool| known.server.matches(server) && known.tool.matches(tool);
+        if let Some(known) = self.0.iter().find(matches) {
+            let variables = variables(server, tool, arguments, &known.target);
+            return known.target.map(&variables, arguments.clone(), ("mcp", own));
+        }
+        let properties = json!({"server": server, "name": tool});
+        let id = format!("{server}/{tool}");
+        Ok(mapped("tools/call", arguments, (TOOL_TYPE, id, properties), own))
+    }
+}
+
+impl Tool {
+    fn covers(&self, later: &Self) -> bool {
+        let covers = |mine: &Pattern, theirs: &Pattern| mine == theirs || mine.matches(theirs.as_str());
+        covers(&self.server, &later.server) && covers(&self.tool, &later.tool)
+    }
+}
+
+/// The variables that a target uses; a large message is not copied for nothing.
+fn variables(server: &str, tool: &str, arguments: &Object, target: &Target) -> Object {
+    let mut variables = Object::new();
+    if target.uses("arguments") {
+        variables.insert("arguments".to_owned(), Value::Object(arguments.clone()));
+    }
+    if target.uses("params") {
+        variables.insert("params".to_owned(), json!({"name": tool, "arguments": arguments}));
+    }
+    variables.insert("server".to_owned(), json!(server));
+    variables.insert("tool".to_owned(), json!(tool));
+    variables
+}
+
+/// The default mapping of an MCP request that is no tool call.
+pub(crate) fn map_method(server: &str, method: &str, params: &Object) -> Result<Mapped, MappingError> {
+    check_names(server, method)?;
+    let text = |parameter: &'static str, value: Option<&Value>| {
+        let text = value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+        text.ok_or_else(|| MappingError::Parameter { method: method.to_owned(), parameter })
+    };
+    let (kind, id) = match method {
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+            ("Mcp::Resource", text("uri", params.get("uri"))?)
+        }
+        "prompts/get" => ("Mcp::Prompt", format!("{server}/{}", text("name", params.get("name"))?)),
+        "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" => {
+            ("Mcp::Task", text("taskId", params.get("taskId"))?)
+        }
+        "completion/complete" => {
+            let reference = params.get("ref").unwrap_or(&Value::Null);
+            if reference.get("type").and_then(Value::as_str) == Some("ref/prompt") {
+                ("Mcp::Prompt", format!("{server}/{}", text("ref.name", reference.get("name"))?))
+            } else {
+                ("Mcp::Resource", text("ref.uri", reference.get("uri"))?)
+            }
+        }
+        // A method that is not known is asked about, too, and no policy permits it by accident.
+        _ => ("Mcp::Server", server.to_owned()),
+    };
+    let own = json!({"server": server, "method": method});
+    Ok(mapped(method, params, (kind, id, json!({"server": server})), own))
+}
+
+fn mapped(method: &str, properties: &Object, resource: (&str, String, Value), own: Value) -> Mapped {
+    let (kind, id, attributes) = resource;
+    let attributes = match attributes {
+        Value::Object(members) => members,
+        _ => Object::new(),
+    };
+    Mapped {
+        action: Action { name: format!("Mcp::{method}"), properties: properties.clone() },
+        resource: Resource { kind: kind.to_owned(), id, properties: attributes },
+        context: Object::from_iter([("mcp".to_owned(), own)]),
+        projection: Projection::default(),
+        files: Vec::new(),
+    }
+}
+
+fn check_names(server: &str, name: &str) -> Result<(), MappingError> {
+    let odd = |text: &str| text.is_empty() || text.len() > MAX_NAME || text.chars().any(char::is_control);
+    if odd(server) || server.contains('/') {
+        return Err(MappingError::Server(server.chars().take(MAX_NAME).collect()));
+    }
+    if odd(name) { Err(MappingError::Missing("name of 1 to 128 printable characters")) } else { Ok(()) }
+}

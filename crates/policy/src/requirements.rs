@@ -1,0 +1,179 @@
+//! `approvals.toml`: the named requirements, and whether anybody could ever meet them.
+
+use std::collections::BTreeMap;
+
+use countersign_model::{
+    GrantShape, Requirement, RequirementKind, RequirementName, ReviewerSelector, Seconds,
+};
+
+use crate::{
+    problem::Problems,
+    toml_reader::{Section, read_file},
+};
+
+/// The most people that one requirement can ask for.
+const LARGEST_QUORUM: u32 = 100;
+
+/// Reads `approvals.toml`.
+pub(crate) fn read(
+    file: &str,
+    bytes: &[u8],
+    problems: &mut Problems,
+) -> BTreeMap<RequirementName, Requirement> {
+    let mut requirements = BTreeMap::new();
+    read_file(file, bytes, problems, |section, problems| {
+        section.named_tables("requirements", problems, |name, section, problems| {
+            let requirement = read_requirement(name, section, problems);
+            if let Some(requirement) = requirement {
+                check(&requirement, section, problems);
+                requirements.insert(requirement.name.clone(), requirement);
+            }
+        });
+    });
+    requirements
+}
+
+fn read_requirement(
+    name: &str,
+    section: &mut Section<'_, '_>,
+    problems: &mut Problems,
+) -> Option<Requirement> {
+    let kind = section.get("kind", problems).unwrap_or_default();
+    let reviewers: Vec<ReviewerSelector> = section.get("reviewers", problems).unwrap_or_default();
+    let quorum = section.get("quorum", problems).unwrap_or(1);
+    let decide_within: Option<Seconds> = section.get("decide_within", problems);
+    let execute_within: Option<Seconds> = section.get("execute_within", problems);
+    let grant: Option<GrantShape> = section.get("grant", problems);
+    let name = match name.parse::<RequirementName>() {
+        Ok(name) => name,
+        Err(error) => {
+            problems.add(section.place(), error.to_string(), "rename the requirement");
+            return None;
+        }
+    };
+    Some(Requirement {
+        name,
+        kind,
+        reviewers,
+        quorum,
+        decide_within: decide_within.unwrap_or(Requirement::DEFAULT_DECIDE_WITHIN),
+        execute_within: execute_within.unwrap_or(Requirement::DEFAULT_EXECUTE_WITHIN),
+        grant: grant.unwrap_or_default(),
+    })
+}
+
+/// Reports why nobody could meet a requirement.
+fn check(requirement: &Requirement, section: &Section<'_, '_>, problems: &mut Problems) {
+    let name = &requirement.name;
+    let mut refuse = |key: &str, why: String, hint: &str| {
+        problems.add(section.place_of(key), format!("nobody can meet {name}: {why}"), hint);
+    };
+    if requirement.quorum == 0 || requirement.quorum > LARGEST_QUORUM {
+        refuse("quorum", format!("its quorum is {}", requirement.quorum), "a quorum is from 1 to 100 people");
+    }
+    for (key, span) in
+        [("decide_within", requirement.decide_within), ("execute_within", requirement.execute_within)]
+    {
+        if span.get() == 0 {
+            refuse(key, format!("{key} leaves no time"), "give it at least a second");
+        }
+    }
+    match requirement.kind {
+        RequirementKind::Approval => {
+            if let Some(people) = named_people(&requirement.reviewers) {
+                if people == 0 && !section.has("reviewers") {
+                    refuse("reviewers", "it has no reviewers".into(), "add reviewers = [\"group:NAME\"]");
+                } else if people == 0 && requirement.reviewers.is_empty() {
+                    refuse("reviewers", "it has no reviewers".into(), "name a group, a user, or \"*\"");
+                } else if people < u64::from(requirement.quorum) {
+                    let quorum = requirement.quorum;
+                    let why = format!("it asks for {quorum} people but names {people}");
+                    refuse("reviewers", why, "name more people, a group, or \"*\"");
+                }
+            }
+        }
+        RequirementKind::Confirmation => {
+            if !requirement.reviewers.is_empty() {
+                let why = "a confirmation is given by the initiating human alone".to_owned();
+                refuse("reviewers", why, "remove reviewers, or make it an approval");
+            }
+            if requirement.quorum != 1 {
+                let why = "a confirmation is one person's word".to_owned();
+                refuse("quorum", why, "remove quorum, or make it an approval");
+            }
+        }
+    }
+}
+
+/// How many different people are named, when only people are named.
+fn named_people(reviewers: &[ReviewerSelector]) -> Option<u64> {
+    let mut people = std::collections::BTreeSet::new();
+    for reviewer in reviewers {
+        match reviewer {
+            ReviewerSelector::User(person) => people.insert(person),
+            ReviewerSelector::Anyone | ReviewerSelector::Group(_) => return None,
+        };
+    }
+    u64::try_from(people.len()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let mut problems = Problems::default();
+        read("approvals.toml", text.as_bytes(), &mut problems);
+        problems.as_slice().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_requirement_has_sensible_defaults() {
+        let mut problems = Problems::default();
+        let read = read("a", b"[requirements.x]\nreviewers = [\"*\"]\n", &mut problems);
+        assert!(problems.is_empty(), "{problems}");
+        let requirement = &read[&"x".parse().unwrap()];
+        assert_eq!((requirement.quorum, requirement.grant), (1, GrantShape::Once));
+        assert_eq!(requirement.decide_within, Seconds::new(900));
+    }
+
+    /// A requirement that nobody can meet would hold operations until they expire.
+    #[test]
+    fn a_requirement_that_nobody_can_meet_is_refused() {
+        for body in [
+            "",
+            "reviewers = []",
+            "reviewers = [\"*\"]\nquorum = 0",
+            "reviewers = [\"*\"]\nquorum = 101",
+            "reviewers = [\"user:a@example.com\"]\nquorum = 2",
+            "reviewers = [\"user:a@example.com\", \"user:A@Example.com\"]\nquorum = 2",
+            "reviewers = [\"*\"]\ndecide_within = \"0s\"",
+            "reviewers = [\"*\"]\nexecute_within = \"0s\"",
+            "kind = \"confirmation\"\nreviewers = [\"*\"]",
+            "kind = \"confirmation\"\nquorum = 2",
+        ] {
+            let found = problems(&format!("[requirements.x]\n{body}\n"));
+            assert_eq!(found.len(), 1, "{body}: {found:?}");
+            assert!(found[0].contains("nobody can meet x"), "{found:?}");
+        }
+        for body in [
+            "reviewers = [\"user:a@example.com\", \"user:b@example.com\"]\nquorum = 2",
+            "reviewers = [\"user:a@example.com\", \"group:sre\"]\nquorum = 5",
+            "kind = \"confirmation\"",
+        ] {
+            assert_eq!(problems(&format!("[requirements.x]\n{body}\n")), [""; 0], "{body}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line() {
+        let found = problems(
+            "[requirements.\"a b\"]\nreviewers = [\"sre\"]\n[requirements.y]\nreveiwers = [\"*\"]\n",
+        );
+        assert!(found.iter().any(|p| p.starts_with("approvals.toml:1: \"a b\" is not a requirement name")));
+        assert!(
+            found.iter().any(|p| p.starts_with("approvals.toml:2: reviewers: \"sre\" names no reviewers"))
+        );
+        assert!(found.iter().any(|p| p.contains("did you mean reviewers?")), "{found:?}");
+    }
+}
