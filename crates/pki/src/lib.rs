@@ -19,7 +19,7 @@ mod profile;
 pub mod trust;
 
 pub use authority::{Authority, AuthorityError, IssuedSvid};
-pub use countersign_model::identity::{SpiffeId, TrustDomain};
+pub use countersign_model::identity::{AgentName, SpiffeId, TrustDomain};
 pub use files::FileError;
 pub use identity::{Identity, IdentityError, IdentityRequest};
 pub use join::{JoinSecret, JoinToken, JoinTokenError};

@@ -138,3 +138,9 @@ impl AuthorityCertificate {
         })
     }
 }
+
+/// SHA-256 over a certificate, as join tokens carry it.
+#[must_use]
+pub fn fingerprint(der: &CertificateDer<'_>) -> [u8; 32] {
+    *Digest::of(der).as_bytes()
+}

@@ -90,7 +90,7 @@ impl TryFrom<&Enrolled> for EnrolledV1 {
         let key = |jwk: &Jwk| {
             jwk.verifying_key()
                 .map(|key| *key.as_bytes())
-                .map_err(|error| FieldError::new("bundle_keys", error))
+                .map_err(|error| FieldError::new("bundle_keys", error.to_string()))
         };
         Ok(Self {
             agent: from.agent.to_bytes(),
