@@ -1,0 +1,508 @@
+//! Ask people, and wait for them.
+//!
+//! Retries attach to what is already asked: the gate remembers, by digest, the approval that was
+//! requested last, and asks again only when that one is over.
+//!
+//! | what became of the last request        | the same operation again                              |
+//! |----------------------------------------|-------------------------------------------------------|
+//! | pending, or approved with uses left    | attaches to it                                        |
+//! | refused by a reviewer                  | refused likewise, until `refusal_stands` has passed   |
+//! | expired, cancelled, lapsed, used, …    | a new request                                         |
+//!
+//! A new bundle revision does not end a pending request by itself: the operation is evaluated again
+//! (I7), and only if policy now says something else than what is being asked is the request taken back.
+//!
+//! What is remembered does not outlive the process. After a restart the same operation is a new request;
+//! the old one is cancelled by the control plane, which misses its requester.
+
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+
+use countersign_approval::{CancelReason, Phase, Status, Submission};
+use countersign_model::{
+    ApprovalId, DecidingPolicy, Decision, Digest, EvaluationId, Operation, Provenance, Requirement,
+    RequirementName, Revision, Timestamp, canonical::to_canonical_json, names,
+};
+use tokio::sync::mpsc::OwnedPermit;
+use tracing::{Instrument, Span, field, info_span, warn};
+
+use crate::{
+    Act, Answer, Cause, Gate, Intent,
+    engine::{Case, Engine},
+    intent::redacted_provenance,
+    ports::BrokerError,
+    record::Work,
+};
+
+mod pending;
+
+pub(crate) use pending::Pending;
+
+/// How long one question to the control plane may stay open. Shorter than its own limit.
+const WAIT: Duration = Duration::from_secs(25);
+/// How long to pause when the control plane cannot be reached while something is held.
+const RETRY: Duration = Duration::from_millis(500);
+/// How often an operation may be asked about anew within one hold, because policy changed or somebody
+/// else used the approval up. After that the caller must begin again.
+const MAX_ROUNDS: u32 = 8;
+
+/// An operation that may run once people have approved it.
+#[derive(Clone)]
+#[must_use = "a held operation waits for somebody to ask, or to refuse it"]
+pub struct Held {
+    intent: Arc<Intent>,
+    case: Case,
+    policies: Vec<DecidingPolicy>,
+    requirements: Vec<RequirementName>,
+    reason: Option<String>,
+}
+
+/// Why people could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HoldError {
+    /// Too many operations wait already.
+    #[error("too many operations wait for approval; try again later")]
+    Busy,
+    /// The control plane did not answer as asked.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+impl From<HoldError> for Cause {
+    fn from(error: HoldError) -> Self {
+        match error {
+            HoldError::Busy => Self::Busy,
+            HoldError::Broker(BrokerError::Unreachable(why)) => Self::Unreachable(why),
+            HoldError::Broker(BrokerError::Refused(why)) => Self::NotAccepted(why),
+            HoldError::Broker(BrokerError::Unknown) => {
+                Self::NotAccepted("it knows no such approval".to_owned())
+            }
+        }
+    }
+}
+
+impl Held {
+    pub(crate) fn new(
+        intent: Arc<Intent>,
+        case: Case,
+        policies: Vec<DecidingPolicy>,
+        requirements: Vec<RequirementName>,
+    ) -> Self {
+        Self { intent, case, policies, requirements, reason: None }
+    }
+
+    /// The evaluation that held it.
+    #[must_use]
+    pub fn evaluation(&self) -> EvaluationId {
+        self.case.evaluation
+    }
+
+    /// When it was held.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.case.at
+    }
+
+    /// What must be approved.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.case.matter.digest()
+    }
+
+    /// The operation that is held.
+    #[must_use]
+    pub fn operation(&self) -> &Operation {
+        &self.case.matter.operation
+    }
+
+    /// What was to be done, as the interceptor gave it.
+    #[must_use]
+    pub fn intent(&self) -> &Intent {
+        &self.intent
+    }
+
+    /// The policies that hold it.
+    #[must_use]
+    pub fn policies(&self) -> &[DecidingPolicy] {
+        &self.policies
+    }
+
+    /// The requirements that must be met.
+    #[must_use]
+    pub fn requirements(&self) -> &[RequirementName] {
+        &self.requirements
+    }
+
+    /// What a requirement asks for.
+    #[must_use]
+    pub fn requirement(&self, name: &RequirementName) -> Option<&Requirement> {
+        self.case.snapshot.bundle.requirement(name)
+    }
+
+    /// The same, with the reason that its requester gave when asking. It is shown only where the operation
+    /// itself came without one.
+    pub fn with_reason(mut self, reason: Option<String>) -> Self {
+        self.reason = reason;
+        self
+    }
+
+    /// Whether a caller that comes back with an operation means this one. What its context has on top was
+    /// added when asking, and is no part of what is approved (ARAP §5.1).
+    #[must_use]
+    pub fn is_meant_by(&self, intent: &Intent) -> bool {
+        let (Act::Operation { operation: held, projection }, Act::Operation { operation: given, .. }) =
+            (&self.intent.act, &intent.act)
+        else {
+            return false;
+        };
+        let mut given = Operation::clone(given);
+        given.context.retain(|name, _| held.context.contains_key(name));
+        let same = |operation: &Operation| operation.bind(projection).map(|bound| bound.digest());
+        self.intent.asserted_subject == intent.asserted_subject && same(&given) == same(held)
+    }
+
+    /// The bundle that holds it.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.case.snapshot.revision
+    }
+
+    /// What the control plane is told: everything that reviewers need, and no secrets (I10, I12).
+    fn submission(&self, key: String, trace: Option<String>) -> Submission {
+        let redaction = self.case.snapshot.bundle.redaction();
+        let (operation, redacted) = self.case.matter.redacted(redaction);
+        let mut provenance = self.case.matter.provenance.clone();
+        if provenance.reason.is_none() {
+            provenance = Provenance { reason: self.reason.clone(), ..provenance }.bounded();
+        }
+        Submission {
+            key,
+            evaluation: self.case.evaluation,
+            digest: self.digest(),
+            // Redaction only ever puts in strings, so what could be bound can still be written.
+            operation: to_canonical_json(&operation).unwrap_or_default(),
+            redacted,
+            provenance: redacted_provenance(provenance, redaction),
+            interceptor: self.case.matter.interceptor.as_str().to_owned(),
+            policies: self.policies.clone(),
+            requirements: self.requirements.clone(),
+            revision: self.case.snapshot.revision,
+            tool_pin: self.case.matter.tool_pin,
+            trace: trace.or_else(|| self.case.matter.trace.clone()),
+        }
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Held({}, {}, {:?})", self.case.evaluation, self.digest(), self.requirements)
+    }
+}
+
+impl Gate {
+    /// Asks people about a held operation, or attaches to what is asked already.
+    ///
+    /// # Errors
+    /// When they cannot be asked. The operation stays denied.
+    pub async fn request(&self, held: &Held) -> Result<Status, HoldError> {
+        self.engine.request(held, None).await
+    }
+
+    /// Waits until an approval's version is beyond the known one, at most for `timeout`; with a known
+    /// version of 0, just asks where it stands.
+    ///
+    /// # Errors
+    /// When the control plane does not answer.
+    pub async fn wait(
+        &self,
+        id: ApprovalId,
+        known_version: u64,
+        timeout: Duration,
+    ) -> Result<Status, BrokerError> {
+        let status = self.engine.ports.broker.wait(id, known_version, timeout).await?;
+        self.engine.pending.note(&status, self.engine.ports.clock.now());
+        Ok(status)
+    }
+
+    /// Takes a request back that has not been decided yet.
+    ///
+    /// # Errors
+    /// When the control plane does not do it.
+    pub async fn cancel(&self, id: ApprovalId) -> Result<Status, BrokerError> {
+        let status = self.engine.ports.broker.cancel(id, CancelReason::Requester).await?;
+        self.engine.pending.note(&status, self.engine.ports.clock.now());
+        Ok(status)
+    }
+
+    /// Asks, waits, and redeems the grant. `progress` is told of every change. When the returned future
+    /// is dropped, the requester counts as gone and the request is cancelled, unless somebody else waits
+    /// for the same operation.
+    pub async fn hold(&self, held: Held, progress: impl FnMut(&Status) + Send) -> Answer {
+        let span = info_span!(
+            parent: &held.case.matter.span,
+            names::span::HOLD,
+            { names::attribute::APPROVAL_ID } = field::Empty,
+            { names::attribute::APPROVAL_STATE } = field::Empty,
+            { names::attribute::REQUIREMENTS } = join(&held.requirements),
+        );
+        self.engine.ports.observer.pending(1);
+        let counted = Counted(&self.engine);
+        let answer = self.engine.hold(held, progress, &span).instrument(span.clone()).await;
+        drop(counted);
+        answer
+    }
+}
+
+/// One operation that waits, as the measurements count it.
+struct Counted<'a>(&'a Engine);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.ports.observer.pending(-1);
+    }
+}
+
+fn join(names: &[RequirementName]) -> String {
+    names.iter().map(RequirementName::as_str).collect::<Vec<_>>().join(",")
+}
+
+/// What a held operation does next.
+enum Next {
+    /// The hold is over.
+    Done(Answer),
+    /// Something else must be asked.
+    Ask(Held),
+}
+
+impl Engine {
+    pub(crate) async fn request(&self, held: &Held, trace: Option<String>) -> Result<Status, HoldError> {
+        for last in [false, true] {
+            let now = self.ports.clock.now();
+            let entropy = self.ports.entropy.bytes();
+            let submission = || held.submission(hex(&entropy), trace.clone());
+            let plan = self.pending.plan(held.digest(), submission, &held.requirements, now);
+            let status = match plan.ok_or(HoldError::Busy)? {
+                pending::Plan::Stands(status) => return Ok(status),
+                pending::Plan::Known(id) => self.ports.broker.wait(id, 0, WAIT).await,
+                pending::Plan::Submit(submission) => self.ports.broker.submit(*submission).await,
+            };
+            let status = match status {
+                Err(BrokerError::Unknown) => {
+                    self.pending.clear(held.digest());
+                    continue;
+                }
+                other => other?,
+            };
+            if self.pending.attach(held.digest(), &status, self.ports.clock.now()) || last {
+                return Ok(status);
+            }
+        }
+        Err(BrokerError::Unknown.into())
+    }
+
+    async fn hold(
+        self: &Arc<Self>,
+        mut held: Held,
+        mut progress: impl FnMut(&Status) + Send,
+        span: &Span,
+    ) -> Answer {
+        for _ in 0..MAX_ROUNDS {
+            let Some(place) = self.reserve() else {
+                return self.refuse_hold(&held, Cause::Busy, None).await;
+            };
+            let trace = self.ports.observer.traceparent(span);
+            let status = match self.request(&held, trace).await {
+                Ok(status) => status,
+                Err(error) => return self.refuse_hold(&held, error.into(), None).await,
+            };
+            span.record(names::attribute::APPROVAL_ID, field::display(status.id));
+            let waiter = Waiter::new(self, status.id, place);
+            match self.wait_out(held, status, waiter, &mut progress, span).await {
+                Next::Done(answer) => return answer,
+                Next::Ask(other) => held = other,
+            }
+        }
+        self.refuse_hold(&held, Cause::Busy, None).await
+    }
+
+    /// Waits until the approval is decided, or policy says something else than what is asked (I7).
+    async fn wait_out(
+        self: &Arc<Self>,
+        mut held: Held,
+        mut status: Status,
+        mut waiter: Waiter<'_>,
+        progress: &mut (impl FnMut(&Status) + Send),
+        span: &Span,
+    ) -> Next {
+        loop {
+            progress(&status);
+            span.record(names::attribute::APPROVAL_STATE, status.phase.as_str());
+            if status.phase != Phase::Pending {
+                waiter.disarm();
+                return self.conclude(held, &status).await;
+            }
+            let changed = self.ports.policy.changed(&held.case.snapshot);
+            tokio::select! {
+                () = changed => match self.look_again(held, &mut waiter).await {
+                    Looked::StillHeld(same) => held = same,
+                    Looked::Otherwise(next) => return next,
+                },
+                next = self.ports.broker.wait(status.id, status.version, WAIT) => match next {
+                    Ok(next) => {
+                        self.pending.note(&next, self.ports.clock.now());
+                        status = next;
+                    }
+                    Err(BrokerError::Unreachable(why)) => {
+                        if self.ports.clock.now() >= status.decide_by {
+                            // Nobody answered, and nobody can any more (I5). Dropping the waiter cancels.
+                            return Next::Done(self.refuse_hold(&held, Cause::Expired, Some(status.id)).await);
+                        }
+                        warn!(%why, approval = %status.id, "waiting for the control plane to come back");
+                        tokio::time::sleep(RETRY).await;
+                    }
+                    Err(other) => {
+                        let cause = HoldError::from(other).into();
+                        return Next::Done(self.refuse_hold(&held, cause, Some(status.id)).await);
+                    }
+                },
+            }
+        }
+    }
+
+    /// The bundle changed while the operation was held: it is evaluated again under the new one (I7).
+    async fn look_again(self: &Arc<Self>, held: Held, waiter: &mut Waiter<'_>) -> Looked {
+        let case = match self.open(&held.intent, &held.case.matter.span).await {
+            Ok(case) => case,
+            Err(denial) => {
+                waiter.supersede();
+                return Looked::Otherwise(Next::Done(Answer::Denied(denial)));
+            }
+        };
+        let same_operation = case.matter.digest() == held.digest();
+        let verdict = self.evaluate(&case, &BTreeSet::new(), true);
+        match verdict.decision {
+            Decision::Hold { requirements }
+                if same_operation && covers(&held.requirements, &requirements) =>
+            {
+                let case = Case { evaluation: held.case.evaluation, at: held.case.at, ..case };
+                Looked::StillHeld(Held { case, ..held })
+            }
+            Decision::Hold { requirements } => {
+                waiter.supersede();
+                let next = match self.held(&held.intent, case, verdict.policies, requirements).await {
+                    Answer::Held(held) => Next::Ask(held),
+                    answer => Next::Done(answer),
+                };
+                Looked::Otherwise(next)
+            }
+            Decision::Permit => {
+                waiter.supersede();
+                Looked::Otherwise(Next::Done(self.permit(case, verdict.policies).await))
+            }
+            Decision::Deny => {
+                waiter.supersede();
+                let denial = self.deny(&case, Cause::Policy, verdict.policies, Some(waiter.id)).await;
+                Looked::Otherwise(Next::Done(Answer::Denied(denial)))
+            }
+        }
+    }
+
+    /// The approval is decided.
+    async fn conclude(self: &Arc<Self>, held: Held, status: &Status) -> Next {
+        let Some(cause) = cause_of(status) else {
+            return self.use_grant(held, status).await;
+        };
+        Next::Done(self.refuse_hold(&held, cause, Some(status.id)).await)
+    }
+
+    async fn use_grant(self: &Arc<Self>, held: Held, status: &Status) -> Next {
+        let Some(grant) = status.grant.as_deref() else {
+            // Approved, and every use is claimed: by another call that waited for the same operation.
+            return self.ask_anew(held, status.id).await;
+        };
+        let case = match self.open(&held.intent, &held.case.matter.span).await {
+            Ok(case) => case,
+            Err(denial) => return Next::Done(Answer::Denied(denial)),
+        };
+        match self.redeem_grant(&held.intent, case, status.id, grant).await {
+            Answer::Denied(denial) if denial.cause == Cause::Used => self.ask_anew(held, status.id).await,
+            Answer::Held(other) => {
+                self.pending.forget(held.digest(), status.id);
+                Next::Ask(other)
+            }
+            answer => Next::Done(answer),
+        }
+    }
+
+    async fn ask_anew(self: &Arc<Self>, held: Held, used: ApprovalId) -> Next {
+        self.pending.forget(held.digest(), used);
+        Next::Ask(held)
+    }
+
+    async fn refuse_hold(&self, held: &Held, cause: Cause, approval: Option<ApprovalId>) -> Answer {
+        Answer::Denied(self.deny(&held.case, cause, held.policies.clone(), approval).await)
+    }
+}
+
+enum Looked {
+    StillHeld(Held),
+    Otherwise(Next),
+}
+
+/// Whether everything that policy needs now is being asked already.
+fn covers(asked: &[RequirementName], needed: &[RequirementName]) -> bool {
+    needed.iter().all(|name| asked.contains(name))
+}
+
+/// Why an approval that is decided does not let its operation run; `None` if it may.
+pub(crate) fn cause_of(status: &Status) -> Option<Cause> {
+    let reason = status.reason.clone();
+    match status.phase {
+        Phase::Approved | Phase::Claimed => None,
+        Phase::Pending => Some(Cause::Undecided),
+        Phase::Executed | Phase::Failed | Phase::OutcomeUnknown => Some(Cause::Used),
+        Phase::Lapsed => Some(Cause::Lapsed),
+        Phase::Revoked => Some(Cause::Revoked(reason)),
+        Phase::Invalidated => Some(Cause::Invalidated(reason)),
+        Phase::Denied => Some(Cause::Refused(reason)),
+        Phase::Expired => Some(Cause::Expired),
+        Phase::Cancelled => Some(Cause::Cancelled(reason)),
+    }
+}
+
+/// Somebody who waits for an approval. Dropping the last one cancels the request: the requester is gone.
+struct Waiter<'a> {
+    engine: &'a Engine,
+    id: ApprovalId,
+    place: Option<OwnedPermit<Work>>,
+    why: CancelReason,
+}
+
+impl<'a> Waiter<'a> {
+    fn new(engine: &'a Engine, id: ApprovalId, place: OwnedPermit<Work>) -> Self {
+        engine.pending.join(id);
+        Self { engine, id, place: Some(place), why: CancelReason::RequesterGone }
+    }
+
+    /// The approval is decided: there is nothing left to cancel.
+    fn disarm(&mut self) {
+        self.place = None;
+    }
+
+    /// Policy asks for something else now.
+    fn supersede(&mut self) {
+        self.why = CancelReason::Superseded;
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let last = self.engine.pending.leave(self.id);
+        if let (true, Some(place)) = (last, self.place.take()) {
+            place.send(Work::Cancel { id: self.id, why: self.why });
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,255 @@
+//! What an interceptor saw, in the one form that the gate decides about.
+
+use std::fmt;
+
+use countersign_model::{
+    AgentName, Digest, Object, Operation, Projection, Provenance, Subject,
+    operation::{BoundOperation, RESERVED_CONTEXT},
+    redaction::Redaction,
+};
+use countersign_policy::{Bundle, mapping::CommandLine};
+use serde_json::{Value, json};
+use tracing::Span;
+
+/// The longest canonical form of an operation. What is longer is refused, so that whatever is decided
+/// about can also be recorded, shipped and shown whole (I12).
+pub const MAX_OPERATION: usize = 256 * 1024;
+
+/// The protocol front that saw the operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Interceptor {
+    /// The AuthZEN check API: the caller enforces.
+    Check,
+    /// `countersign exec`.
+    Exec,
+    /// `countersign mcp`.
+    Mcp,
+}
+
+impl Interceptor {
+    /// The name in records, spans and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Exec => "exec",
+            Self::Mcp => "mcp",
+        }
+    }
+}
+
+impl fmt::Display for Interceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The fact that holds the digests of files that an operation depends on, by their paths.
+pub const FILES: &str = "files";
+
+/// What is to be done.
+///
+/// Commands and tool calls are mapped to an operation by the gate, under the same bundle that decides
+/// about them: a bundle that changes in between can neither split the two nor leave a held operation
+/// with a mapping that is no longer in force (I7).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// An operation that the caller has normalised already.
+    Operation {
+        /// The operation.
+        operation: Box<Operation>,
+        /// Which of its fields do not bind.
+        projection: Projection,
+    },
+    /// A command, to be mapped by the bundle.
+    Command {
+        /// The command.
+        command: CommandLine,
+        /// What the interceptor found out about it. It joins the context of the mapped operation, over
+        /// the mapping's own members of those names, so that it binds whatever a mapping says.
+        facts: Object,
+    },
+    /// An MCP tool call, to be mapped by the bundle.
+    Tool {
+        /// The server's name, as the operator gave it.
+        server: String,
+        /// The tool's name.
+        tool: String,
+        /// Its arguments.
+        arguments: Object,
+        /// What the interceptor found out about it, as for a command.
+        facts: Object,
+    },
+    /// An MCP request other than a tool call, to be mapped by the bundle.
+    Method {
+        /// The server's name, as the operator gave it.
+        server: String,
+        /// The method.
+        method: String,
+        /// Its parameters.
+        params: Object,
+        /// What the interceptor found out about it, as for a command.
+        facts: Object,
+    },
+}
+
+/// One operation that somebody wants to carry out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Intent {
+    /// Who saw it.
+    pub interceptor: Interceptor,
+    /// What is to be done.
+    pub act: Act,
+    /// Why and where, as far as known.
+    pub provenance: Provenance,
+    /// The subject that the caller asserted; policy sees it as unverified `context.subject`.
+    pub asserted_subject: Option<Subject>,
+    /// The W3C `traceparent` of the caller's span.
+    pub trace: Option<String>,
+    /// The digest of the tool's definition, when the protocol has one.
+    pub tool_pin: Option<Digest>,
+}
+
+/// An intent that has been read under a bundle: its operation, and the form of it that is authorised.
+#[derive(Debug)]
+pub(crate) struct Matter {
+    pub(crate) interceptor: Interceptor,
+    pub(crate) operation: Operation,
+    pub(crate) provenance: Provenance,
+    pub(crate) asserted_subject: Option<Subject>,
+    pub(crate) tool_pin: Option<Digest>,
+    pub(crate) span: Span,
+    /// The `traceparent` of [`Self::span`], or the caller's own when nothing is traced here.
+    pub(crate) trace: Option<String>,
+    bound: BoundOperation,
+}
+
+impl Matter {
+    /// Reads an intent under a bundle.
+    pub(crate) fn read(
+        intent: &Intent,
+        agent: &AgentName,
+        bundle: &Bundle,
+        span: &Span,
+        trace: Option<String>,
+    ) -> Result<Self, String> {
+        let (mut operation, projection) = intent.act.map(agent, bundle)?;
+        operation.context.retain(|name, _| !RESERVED_CONTEXT.contains(&name.as_str()));
+        if let Some(subject) = &intent.asserted_subject {
+            // Policy sees whom the caller says it acts for, so people approve that, too, and it binds (I2).
+            operation.context.insert("subject".to_owned(), json!(subject));
+        }
+        let bound = operation.bind(&projection).map_err(|error| error.to_string())?;
+        if bound.text().len() > MAX_OPERATION {
+            return Err(format!("an operation may have at most {MAX_OPERATION} bytes"));
+        }
+        Ok(Self {
+            interceptor: intent.interceptor,
+            operation,
+            provenance: intent.provenance.clone().bounded(),
+            asserted_subject: intent.asserted_subject.clone(),
+            tool_pin: intent.tool_pin,
+            span: span.clone(),
+            trace,
+            bound,
+        })
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.bound.digest()
+    }
+
+    pub(crate) fn trace(&self) -> Option<&str> {
+        self.trace.as_deref()
+    }
+
+    /// The authorised form without its secrets, and where they were (I10, I12).
+    pub(crate) fn redacted(&self, redaction: &Redaction) -> (Value, Vec<String>) {
+        // The text is canonical JSON that this crate has just written, so it always reads.
+        let mut value = serde_json::from_str(self.bound.text()).unwrap_or(Value::Null);
+        let found = redaction.apply(&mut value);
+        (value, found)
+    }
+
+    /// Writes what this is about into the body of a record, without its secrets (I10).
+    pub(crate) fn describe(&self, redaction: &Redaction, body: &mut Object) {
+        let (operation, redacted) = self.redacted(redaction);
+        body.insert("interceptor".to_owned(), json!(self.interceptor.as_str()));
+        body.insert("operation".to_owned(), operation);
+        if !redacted.is_empty() {
+            body.insert("redacted".to_owned(), json!(redacted));
+        }
+        let provenance = redacted_provenance(self.provenance.clone(), redaction);
+        if provenance != Provenance::default() {
+            body.insert("provenance".to_owned(), json!(provenance));
+        }
+        if let Some(pin) = self.tool_pin {
+            body.insert("tool_pin".to_owned(), json!(pin));
+        }
+    }
+}
+
+/// A provenance without its secrets (I10).
+pub(crate) fn redacted_provenance(provenance: Provenance, redaction: &Redaction) -> Provenance {
+    let redact = |text: Option<String>| {
+        text.map(|text| {
+            let mut value = Value::String(text);
+            redaction.apply(&mut value);
+            match value {
+                Value::String(text) => text,
+                _ => String::new(),
+            }
+        })
+    };
+    Provenance {
+        initiator: provenance.initiator,
+        model: redact(provenance.model),
+        session: redact(provenance.session),
+        reason: redact(provenance.reason),
+        prompt: redact(provenance.prompt),
+    }
+}
+
+impl Act {
+    /// What it is about, in a few words, for the record of what could not be read.
+    pub(crate) fn summary(&self) -> String {
+        let text = match self {
+            Self::Operation { operation, .. } => operation.action.name.clone(),
+            Self::Command { command, .. } => command.argv.first().cloned().unwrap_or_default(),
+            Self::Tool { server, tool, .. } => format!("{server}/{tool}"),
+            Self::Method { server, method, .. } => format!("{server}/{method}"),
+        };
+        text.chars().take(200).collect()
+    }
+
+    fn map(&self, agent: &AgentName, bundle: &Bundle) -> Result<(Operation, Projection), String> {
+        let (mapped, facts) = match self {
+            Self::Operation { operation, projection } => {
+                return Ok((Operation::clone(operation), projection.clone()));
+            }
+            Self::Command { command, facts } => (bundle.mappings().command(command), facts),
+            Self::Tool { server, tool, arguments, facts } => {
+                (bundle.mappings().tool(server, tool, arguments), facts)
+            }
+            Self::Method { server, method, params, facts } => {
+                (bundle.mappings().method(server, method, params), facts)
+            }
+        };
+        let mut mapped = mapped.map_err(|error| error.to_string())?;
+        let known = facts.get(FILES).and_then(Value::as_object);
+        let unbound = |file: &String| !known.is_some_and(|known| known.contains_key(file));
+        let unbound: Vec<String> = mapped.files.iter().filter(|file| unbound(file)).cloned().collect();
+        mapped.context.extend(facts.clone());
+        if !unbound.is_empty() {
+            // Policy and reviewers should know that the content of these may still change.
+            mapped.context.insert("unbound_files".to_owned(), json!(unbound));
+        }
+        Ok(mapped.into_operation(agent_subject(agent)))
+    }
+}
+
+/// The verified agent as a subject: `Agent::"name"`.
+#[must_use]
+pub fn agent_subject(agent: &AgentName) -> Subject {
+    Subject { kind: "Agent".to_owned(), id: agent.to_string(), properties: Object::new() }
+}
