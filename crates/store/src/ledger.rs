@@ -192,6 +192,10 @@ pub trait LedgerStore {
     /// Events in order from an index on, at most `limit`.
     async fn events_from(&self, index: u64, limit: usize) -> Result<Vec<LedgerEvent>, StoreError>;
 
+    /// The number and digest of a source's last event in the ledger: where its sidecar goes on after a
+    /// reconnect. `None` when there is none.
+    async fn source_head(&self, source: &SpiffeId) -> Result<Option<(u64, Digest)>, StoreError>;
+
     /// The event of a source under its number.
     async fn event_of(&self, source: &SpiffeId, seq: u64) -> Result<Option<LedgerEvent>, StoreError>;
 
