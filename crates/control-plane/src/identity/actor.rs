@@ -7,9 +7,10 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use countersign_model::{PersonId, TokenId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Whether a person or a program is asking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActorKind {
     /// A person, through a session or a personal token.
@@ -19,7 +20,7 @@ pub enum ActorKind {
 }
 
 /// What somebody is to this installation. Roles add up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// May look.
@@ -33,7 +34,7 @@ pub enum Role {
 }
 
 /// What a request may do: what the actor's roles give, cut down to what its token was made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Right {
     /// See approvals, agents, policy and the audit log.

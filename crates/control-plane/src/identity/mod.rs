@@ -1,5 +1,192 @@
 //! Who is asking: people and machines, how they proved it, and what they may do.
+//!
+//! Everything that identifies a caller ends in an [`Actor`], made anew for each request from what is
+//! known now: a revoked token, a role that was taken away or a session that has ended counts at the
+//! next request. What an actor may do to an approval is for the approval's own rules to say.
+//!
+//! There is no way to become somebody else. Tokens and sign-in links are only ever made for the
+//! person who asks for them, so that an administrator who owns an agent cannot sign in as its
+//! reviewer (I3). Machine tokens open no session and hold no vote.
 
-pub mod actor;
+mod actor;
+mod cookie;
+mod credential;
+mod limiter;
+mod links;
+mod same_origin;
+mod secret;
+mod seen;
+mod sessions;
+mod tokens;
 
-pub use actor::{Actor, ActorKind, Right, Role};
+use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
+
+use countersign_model::{Digest, PersonId, Timestamp};
+use countersign_store::{ApiToken, By, CredentialKind, PeopleStore, StoreError};
+
+pub use self::{
+    actor::{Actor, ActorKind, Right, Role, WordError},
+    cookie::SessionCookie,
+    credential::Credential,
+    limiter::TooManyFailures,
+    links::LINK_LIFETIME,
+    same_origin::{is_cross_site, is_same_origin},
+    secret::{BearerToken, Secret, SecretError, same},
+    sessions::{ABSOLUTE_LIFETIME, IDLE_LIFETIME, Session, SignInError},
+    tokens::{CreatedToken, NewToken, TokenError, TokenView},
+};
+use self::{limiter::FailureLimiter, seen::Seen};
+use crate::clock::Clock;
+
+/// Where a request came from, as far as sign-in needs to know.
+pub type Address = Option<IpAddr>;
+
+/// A person whom this installation knows itself, without an identity provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalPerson {
+    /// Who.
+    pub person: PersonId,
+    /// Their groups. `"*"` stands for every group; only a development set-up may say so.
+    pub groups: Vec<String>,
+    /// Their roles.
+    pub roles: BTreeSet<Role>,
+}
+
+/// Knows people, tokens and sessions.
+#[derive(Clone)]
+pub struct Identity(Arc<Inner>);
+
+struct Inner {
+    people: Arc<dyn PeopleStore + Send + Sync>,
+    clock: Clock,
+    failures: FailureLimiter,
+    seen: Seen,
+    cookie: SessionCookie,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
+}
+
+/// Why a request is nobody's.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// The credential is unknown, revoked, run out, or its person may no longer use this installation.
+    /// Which of them is not told to whoever holds it.
+    #[error("the credential is not valid, or no longer")]
+    Refused,
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Identity {
+    /// An identity service. `secure` says that the console is reached over HTTPS.
+    #[must_use]
+    pub fn new(people: Arc<dyn PeopleStore + Send + Sync>, clock: Clock, secure: bool) -> Self {
+        let cookie = SessionCookie::new(secure);
+        let (failures, seen) = (FailureLimiter::default(), Seen::default());
+        Self(Arc::new(Inner { people, clock, failures, seen, cookie }))
+    }
+
+    /// The session cookie of this installation.
+    #[must_use]
+    pub fn cookie(&self) -> SessionCookie {
+        self.0.cookie
+    }
+
+    /// The time, by the clock that sessions and tokens are measured with.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Makes a person known to this installation, or changes their groups and roles. For the
+    /// configuration of the process itself (`by`); no request leads here.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn put_local_person(&self, person: LocalPerson, by: &str) -> Result<(), StoreError> {
+        let roles = person.roles.iter().map(Role::to_string).collect();
+        let LocalPerson { person, groups, .. } = person;
+        let person = countersign_store::LocalPerson { person, roles, groups, enabled: true };
+        self.0.people.put_local_person(person, By::new(by, self.now())).await
+    }
+
+    /// Keeps house: notes when tokens were last used, and removes what has run out. To be called every
+    /// minute or so; nothing but tidiness depends on it.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn keep_house(&self) -> Result<(), StoreError> {
+        let now = self.now();
+        let used = self.0.seen.tidy(now);
+        if !used.is_empty() {
+            self.0.people.note_tokens_used(used).await?;
+        }
+        self.0.people.sweep_expired(now).await?;
+        Ok(())
+    }
+
+    /// The actor behind a credential, by what is known now.
+    ///
+    /// # Errors
+    /// When it is nobody's, or the store does not answer.
+    pub async fn authenticate(&self, credential: &Credential) -> Result<Actor, AuthError> {
+        match credential {
+            Credential::Token(token) => self.token_actor(token).await,
+            Credential::Session(secret) => Ok(self.session(secret).await?.actor),
+        }
+    }
+
+    async fn token_actor(&self, token: &BearerToken) -> Result<Actor, AuthError> {
+        let record = self.0.people.token(token.id).await?;
+        // An unknown id is compared, too, so that it takes as long as a known one.
+        let stored = record.as_ref().map_or(Digest::ZERO, |record| record.hash);
+        let matches = token.secret.matches(&stored);
+        let record =
+            record.filter(|record| matches && is_live(record, self.now())).ok_or(AuthError::Refused)?;
+        self.0.seen.token(record.id, self.now());
+        self.actor(&record.owner, "token", Some(&record)).await
+    }
+
+    /// The actor for a person who has proved who they are, within what their token was made for.
+    async fn actor(
+        &self,
+        person: &PersonId,
+        method: &str,
+        token: Option<&ApiToken>,
+    ) -> Result<Actor, AuthError> {
+        let known = self.0.people.local_person(person).await?;
+        let known = known.filter(|person| person.enabled).ok_or(AuthError::Refused)?;
+        let kind = token.map_or(ActorKind::Human, |token| kind_of(token.kind));
+        let scopes = token.and_then(scopes_of);
+        // A role that this release does not know gives nothing.
+        let roles = known.roles.iter().filter_map(|role| role.parse().ok()).collect();
+        let id = token.map(|token| token.id);
+        let actor = Actor::new(known.person, kind, roles, known.groups, method, id, scopes.as_ref());
+        // Somebody without any right is not let in at all.
+        if actor.rights().is_empty() { Err(AuthError::Refused) } else { Ok(actor) }
+    }
+}
+
+/// Whether a token can be used at that time.
+fn is_live(token: &ApiToken, now: Timestamp) -> bool {
+    token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end)
+}
+
+/// What a token was made for; `None` when it was made for everything. A scope that this release does
+/// not know gives nothing.
+fn scopes_of(token: &ApiToken) -> Option<BTreeSet<Right>> {
+    let scopes = token.scopes.as_ref()?;
+    Some(scopes.iter().filter_map(|scope| scope.parse().ok()).collect())
+}
+
+fn kind_of(kind: CredentialKind) -> ActorKind {
+    match kind {
+        CredentialKind::Human => ActorKind::Human,
+        CredentialKind::Machine => ActorKind::Machine,
+    }
+}

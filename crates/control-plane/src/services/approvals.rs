@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign_model::{AgentName, ApprovalId, DecidingPolicy, Digest, PersonId, Provenance, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
@@ -122,7 +122,7 @@ pub struct MayVote {
 }
 
 /// A person's answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VoteDecision {
     /// It may run.

@@ -1,0 +1,54 @@
+//! The REST API under `/api/v1`, its OpenAPI document, and the probes.
+//!
+//! Handlers only translate: they read a request strictly, call a service, and write its answer. Who
+//! may use a route stands in one table (`routes`); what may be done to which approval is for the
+//! services and the approval's own rules.
+
+mod agents;
+mod approvals;
+mod audit;
+mod etag;
+mod events;
+mod extract;
+mod guard;
+mod health;
+mod openapi;
+mod page;
+mod policies;
+mod problem;
+mod routes;
+mod tokens;
+mod waiters;
+
+use axum::Router;
+
+pub(crate) use self::approvals::MAX_REASON;
+pub use self::{
+    guard::Access,
+    page::PageOf,
+    problem::{Problem, ProblemDetails},
+    routes::Route,
+    tokens::{SignInLinkView, WhoAmI},
+};
+use self::{routes::Routes, waiters::Waiters};
+use crate::{identity::Identity, services::Services};
+
+/// What the handlers work with.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiState {
+    pub(crate) services: Services,
+    pub(crate) identity: Identity,
+    pub(crate) waiters: Waiters,
+}
+
+impl ApiState {
+    fn new(services: Services, identity: Identity) -> Self {
+        Self { services, identity, waiters: Waiters::default() }
+    }
+}
+
+/// The API's routes, ready to be merged.
+pub(crate) fn router(services: Services, identity: Identity) -> Router {
+    let state = ApiState::new(services, identity);
+    Routes::new(state.clone()).router.with_state(state)
+}

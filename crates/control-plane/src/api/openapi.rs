@@ -1,0 +1,56 @@
+//! The OpenAPI document, made from the handlers themselves.
+
+use axum::Json;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        self,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+use super::{agents, approvals, audit, events, health, policies, tokens};
+
+/// The document.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Countersign", description = "Action-level approvals for AI agents. Errors are RFC 9457 problem \
+        details; lists are pages with a cursor; a POST with an `Idempotency-Key` can be repeated safely."),
+    paths(
+        health::healthz, health::readyz, serve,
+        tokens::whoami, events::events,
+        approvals::list, approvals::show, approvals::wait, approvals::vote, approvals::cancel, approvals::revoke,
+        agents::list, agents::add, agents::show, agents::revoke, agents::new_join_token, agents::join_tokens,
+        agents::revoke_join_token,
+        policies::validate, policies::push, policies::history, policies::show, policies::rollback,
+        audit::events, audit::checkpoint, audit::inclusion, audit::consistency, audit::export,
+        tokens::list, tokens::create, tokens::revoke, tokens::sign_in_link,
+    ),
+    security(("bearer" = [])),
+    modifiers(&Bearer),
+)]
+pub(crate) struct Document;
+
+/// Says how requests prove themselves.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("cs_<id>_<secret>")
+            .description(Some(
+                "An API token. Requests that only read also take the console's session cookie.",
+            ))
+            .build();
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", tag = "health", security(()),
+    responses((status = 200, description = "An OpenAPI 3.1 document", body = serde_json::Value)))]
+pub(crate) async fn serve() -> Json<openapi::OpenApi> {
+    Json(Document::openapi())
+}

@@ -1,0 +1,153 @@
+//! Every route of the API in one table: its method, its path, and who may use it.
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    handler::Handler,
+    middleware::from_fn_with_state,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use http::Method;
+
+use super::{
+    ApiState, agents, approvals, audit, events,
+    guard::{Access, guard},
+    health, openapi, policies, tokens,
+};
+use crate::identity::Right;
+
+const READ: Access = Access::AnyOf(&[Right::Read]);
+const VOTE: Access = Access::AnyOf(&[Right::Vote]);
+/// Ending something takes no vote, but it takes more than looking.
+const END: Access = Access::AnyOf(&[Right::Vote, Right::Admin]);
+const POLICY: Access = Access::AnyOf(&[Right::Policy]);
+const ADMIN: Access = Access::AnyOf(&[Right::Admin]);
+
+/// The largest body that a route takes unless it says otherwise.
+const SMALL: usize = 64 * 1024;
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Its method.
+    pub method: Method,
+    /// Its path, with its parameters in braces.
+    pub path: &'static str,
+    /// Who may use it.
+    pub access: Access,
+}
+
+/// The router while it is put together, and the list of what is in it.
+pub(super) struct Routes {
+    state: ApiState,
+    pub(super) router: Router<ApiState>,
+    pub(super) table: Vec<Route>,
+}
+
+impl Routes {
+    /// Every route of the API.
+    pub(super) fn new(state: ApiState) -> Self {
+        Self { state, router: Router::new(), table: Vec::new() }
+            .get("/healthz", Access::Open, health::healthz)
+            .get("/readyz", Access::Open, health::readyz)
+            .get("/openapi.json", Access::Open, openapi::serve)
+            .get("/api/v1/whoami", READ, tokens::whoami)
+            .get("/api/v1/events", READ, events::events)
+            .approvals()
+            .agents()
+            .policy()
+            .audit()
+            .tokens()
+    }
+
+    fn approvals(self) -> Self {
+        self.get("/api/v1/approvals", READ, approvals::list)
+            .get("/api/v1/approvals/{id}", READ, approvals::show)
+            .get("/api/v1/approvals/{id}/wait", READ, approvals::wait)
+            .post("/api/v1/approvals/{id}/votes", VOTE, approvals::vote)
+            .post("/api/v1/approvals/{id}/cancel", END, approvals::cancel)
+            .post("/api/v1/approvals/{id}/revoke", END, approvals::revoke)
+    }
+
+    fn agents(self) -> Self {
+        self.get("/api/v1/agents", READ, agents::list)
+            .post("/api/v1/agents", ADMIN, agents::add)
+            .get("/api/v1/agents/{name}", READ, agents::show)
+            .post("/api/v1/agents/{name}/revoke", ADMIN, agents::revoke)
+            .post("/api/v1/agents/{name}/join-tokens", ADMIN, agents::new_join_token)
+            .get("/api/v1/join-tokens", ADMIN, agents::join_tokens)
+            .post("/api/v1/join-tokens/{id}/revoke", ADMIN, agents::revoke_join_token)
+    }
+
+    fn policy(self) -> Self {
+        self.bundle("/api/v1/policy/validate", READ, policies::validate)
+            .bundle("/api/v1/policy/revisions", POLICY, policies::push)
+            .get("/api/v1/policy/revisions", READ, policies::history)
+            .get("/api/v1/policy/revisions/{revision}", READ, policies::show)
+            .post("/api/v1/policy/revisions/{revision}/rollback", POLICY, policies::rollback)
+    }
+
+    fn audit(self) -> Self {
+        self.get("/api/v1/audit/events", READ, audit::events)
+            .get("/api/v1/audit/checkpoint", READ, audit::checkpoint)
+            .get("/api/v1/audit/proofs/inclusion", READ, audit::inclusion)
+            .get("/api/v1/audit/proofs/consistency", READ, audit::consistency)
+            .get("/api/v1/audit/export", READ, audit::export)
+    }
+
+    fn tokens(self) -> Self {
+        self.get("/api/v1/tokens", READ, tokens::list)
+            .post("/api/v1/tokens", READ, tokens::create)
+            .post("/api/v1/tokens/{id}/revoke", READ, tokens::revoke)
+            .post("/api/v1/sign-in-links", READ, tokens::sign_in_link)
+    }
+
+    fn get<H: Handler<T, ApiState>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.add(Method::GET, path, access, on(MethodFilter::GET, handler), SMALL)
+    }
+
+    fn post<H: Handler<T, ApiState>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.add(Method::POST, path, access, on(MethodFilter::POST, handler), SMALL)
+    }
+
+    /// A route that takes a policy bundle.
+    fn bundle<H: Handler<T, ApiState>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        let limit = policies::MAX_BUNDLE_BODY;
+        self.add(Method::POST, path, access, on(MethodFilter::POST, handler), limit)
+    }
+
+    fn add(
+        mut self,
+        method: Method,
+        path: &'static str,
+        access: Access,
+        route: MethodRouter<ApiState>,
+        limit: usize,
+    ) -> Self {
+        let route = route.route_layer(DefaultBodyLimit::max(limit));
+        let route = match access {
+            Access::Open => route,
+            Access::AnyOf(rights) => {
+                route.route_layer(from_fn_with_state((self.state.clone(), rights), guard))
+            }
+        };
+        self.router = self.router.route(path, route);
+        self.table.push(Route { method, path, access });
+        self
+    }
+}

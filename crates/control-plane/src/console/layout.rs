@@ -1,0 +1,158 @@
+//! The frame around every page.
+
+use countersign_model::Timestamp;
+use maud::{DOCTYPE, Markup, html};
+
+use super::assets::PATHS;
+use crate::identity::Session;
+
+/// How often a page without script is read anew, in seconds.
+const RELOAD: u32 = 20;
+
+/// What stands around a page's content.
+pub(crate) struct Frame<'a> {
+    /// The page's title, without the product's name.
+    pub(crate) title: &'a str,
+    /// Who is signed in.
+    pub(crate) session: Option<&'a Session>,
+    /// The time, for the countdowns.
+    pub(crate) now: Timestamp,
+    /// Whether the page changes while it is looked at.
+    pub(crate) live: bool,
+}
+
+impl Frame<'_> {
+    /// The whole page.
+    pub(crate) fn page(&self, content: &Markup) -> Markup {
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    meta name="robots" content="noindex";
+                    title { (self.title) " · Countersign" }
+                    link rel="icon" type="image/svg+xml" href=(PATHS.icon);
+                    link rel="stylesheet" href=(PATHS.style);
+                    @if self.live { noscript { meta http-equiv="refresh" content=(RELOAD); } }
+                    script src=(PATHS.script) defer {}
+                }
+                body data-now=(self.now) {
+                    a.skip href="#content" { "Skip to content" }
+                    @if let Some(session) = self.session { (bar(session, self.live)) }
+                    main id="content" tabindex="-1" { (content) }
+                    @if self.live { (keys()) }
+                }
+            }
+        }
+    }
+}
+
+fn bar(session: &Session, live: bool) -> Markup {
+    html! {
+        header.bar {
+            div {
+                (brand())
+                @if live { span.live hidden role="status" {} }
+                div.who {
+                    span.person title=(session.actor.person) { (session.actor.person) }
+                    form method="post" action="/sign-out" {
+                        (csrf(session))
+                        button.plain type="submit" { "Sign out" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The product's name and mark, which lead to the inbox.
+pub(crate) fn brand() -> Markup {
+    html! {
+        a.brand href="/" {
+            (check_mark())
+            span { "Countersign" }
+        }
+    }
+}
+
+/// Two check marks: signed, and countersigned.
+pub(crate) fn check_mark() -> Markup {
+    html! {
+        svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2.2" stroke-linecap="round"
+            stroke-linejoin="round" aria-hidden="true" {
+            path d="M2.5 12.8l4.6 4.6L14 7" {}
+            path d="M11.6 16.4l1 1L21.5 7" {}
+        }
+    }
+}
+
+/// The hidden field that proves that a form is ours.
+pub(crate) fn csrf(session: &Session) -> Markup {
+    html! { input type="hidden" name="csrf" value=(session.csrf); }
+}
+
+fn keys() -> Markup {
+    html! {
+        dialog id="keys" aria-labelledby="keys-title" {
+            h2 id="keys-title" { "Keys" }
+            dl {
+                dt { kbd { "j" } " " kbd { "k" } } dd { "Next and previous request" }
+                dt { kbd { "o" } } dd { "Open the request" }
+                dt { kbd { "r" } } dd { "Write a reason" }
+                dt { kbd { "a" } " " kbd { "d" } } dd { "Go to Approve or Deny; Enter decides" }
+                dt { kbd { "?" } } dd { "This list" }
+            }
+            form method="dialog" { button type="submit" { "Close" } }
+        }
+    }
+}
+
+/// A point in time, in UTC until the script shows it in the reader's zone.
+pub(crate) fn moment(at: Timestamp) -> Markup {
+    let text = at.to_string();
+    let minutes = text.get(..16).unwrap_or(&text).replace('T', " ");
+    html! { time datetime=(text) data-at="" { (minutes) " UTC" } }
+}
+
+/// How long it is until a point in time.
+pub(crate) fn countdown(until: Timestamp, now: Timestamp) -> Markup {
+    let soon = until.millis_since(now) < 60_000;
+    html! {
+        time.countdown.soon[soon] datetime=(until) { (time_left(until, now)) }
+    }
+}
+
+fn time_left(until: Timestamp, now: Timestamp) -> String {
+    let seconds = (until.millis_since(now).max(0) + 999) / 1000;
+    match (seconds / 3600, (seconds / 60) % 60, seconds % 60) {
+        (0, 0, 0) => "time is over".to_owned(),
+        (0, minutes, seconds) => format!("{minutes}:{seconds:02} left"),
+        (hours, minutes, _) => format!("{hours} h {minutes:02} min left"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_model::Seconds;
+
+    use super::*;
+
+    #[test]
+    fn time_left_is_said_in_words_that_fit_it() {
+        let now = Timestamp::from_millis(1_000_000);
+        let left = |seconds| time_left(now.plus(Seconds::new(seconds)), now);
+        assert_eq!(left(0), "time is over");
+        assert_eq!(left(59), "0:59 left");
+        assert_eq!(left(725), "12:05 left");
+        assert_eq!(left(3_661), "1 h 01 min left");
+        assert_eq!(time_left(now.minus(Seconds::new(5)), now), "time is over");
+    }
+
+    #[test]
+    fn a_moment_says_its_zone() {
+        let at = "2026-03-01T12:00:00.250Z".parse().unwrap();
+        assert!(moment(at).into_string().contains(">2026-03-01 12:00 UTC<"));
+    }
+}

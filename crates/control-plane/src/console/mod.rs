@@ -1,0 +1,50 @@
+//! The console: server-rendered pages to decide with. They work without script and without a mouse.
+//!
+//! What a page shows of an operation is derived from the canonical form that its digest binds (I12),
+//! and everything that an agent may have written is shown as exactly its characters (`text`).
+
+mod approval;
+mod assets;
+mod card;
+mod error;
+mod forms;
+mod inbox;
+mod layout;
+mod operation;
+mod sign_in;
+mod text;
+mod vote;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
+
+pub(crate) use error::PageError;
+
+use crate::{identity::Identity, services::Services};
+
+/// The largest form that is taken.
+const MAX_FORM: usize = 32 * 1024;
+
+/// What the pages work with.
+#[derive(Debug, Clone)]
+pub(crate) struct ConsoleState {
+    services: Services,
+    identity: Identity,
+}
+
+/// The console's routes, ready to be merged.
+pub(crate) fn router(services: Services, identity: Identity) -> Router {
+    Router::new()
+        .route("/", get(inbox::show))
+        .route("/approvals/{id}", get(approval::show))
+        .route("/approvals/{id}/votes", post(vote::cast))
+        .route("/sign-in", get(sign_in::page).post(sign_in::with_token))
+        .route("/sign-in/link", get(sign_in::link_page).post(sign_in::with_link))
+        .route("/sign-out", post(sign_in::out))
+        .route("/assets/{name}", get(assets::serve))
+        .layer(DefaultBodyLimit::max(MAX_FORM))
+        .with_state(ConsoleState { services, identity })
+}

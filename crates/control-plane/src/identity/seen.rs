@@ -1,0 +1,75 @@
+//! When sessions and tokens were last used. In memory, because it changes with every request: after a
+//! restart, a session counts as used at that moment, within its fixed end.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use countersign_model::{Digest, Timestamp, TokenId};
+
+use super::sessions::{ABSOLUTE_LIFETIME, IDLE_LIFETIME};
+
+/// When sessions and tokens were last used.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    sessions: HashMap<Digest, Timestamp>,
+    tokens: HashMap<TokenId, Timestamp>,
+}
+
+impl Seen {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a token is used.
+    pub(super) fn token(&self, id: TokenId, now: Timestamp) {
+        self.inner().tokens.insert(id, now);
+    }
+
+    /// Whether a session that is used now has been idle for too long. If not, it was used now.
+    pub(super) fn session_idled(&self, hash: Digest, now: Timestamp) -> bool {
+        let mut inner = self.inner();
+        let last = inner.sessions.entry(hash).or_insert(now);
+        if now >= last.plus(IDLE_LIFETIME) {
+            return true;
+        }
+        *last = (*last).max(now);
+        false
+    }
+
+    /// Forgets a session.
+    pub(super) fn forget(&self, hash: &Digest) {
+        self.inner().sessions.remove(hash);
+    }
+
+    /// Forgets sessions that have ended anyway. Returns the tokens that were used since the last time.
+    pub(super) fn tidy(&self, now: Timestamp) -> Vec<(TokenId, Timestamp)> {
+        let mut inner = self.inner();
+        // A session that has idled is remembered until its fixed end, so that it stays ended.
+        inner.sessions.retain(|_, last| now < last.plus(ABSOLUTE_LIFETIME));
+        inner.tokens.drain().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_idled_stays_ended() {
+        let seen = Seen::default();
+        let start = Timestamp::from_millis(1_000_000);
+        let hash = Digest::of(b"session");
+        assert!(!seen.session_idled(hash, start));
+        let late = start.plus(IDLE_LIFETIME);
+        assert!(seen.session_idled(hash, late));
+        seen.tidy(late);
+        assert!(seen.session_idled(hash, late));
+    }
+}

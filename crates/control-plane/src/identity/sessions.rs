@@ -1,0 +1,217 @@
+//! Console sessions: sign in, stay signed in, sign out.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_model::{Digest, PersonId, Seconds, TokenId};
+use countersign_store::{By, CommandError, SignInLink, StoreError};
+
+use super::{
+    Actor, ActorKind, Address, AuthError, BearerToken, Identity, LINK_LIFETIME, Secret, TooManyFailures,
+    is_live, links::LinkSecret, same,
+};
+use crate::clock::{NoEntropy, entropy};
+
+/// A session ends when nothing was done in it for so long.
+pub const IDLE_LIFETIME: Seconds = Seconds::new(2 * 60 * 60);
+/// A session ends so long after the sign-in, whatever was done in it.
+pub const ABSOLUTE_LIFETIME: Seconds = Seconds::new(12 * 60 * 60);
+/// A session of somebody who is signed in to the console.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Who, by what is known now.
+    pub actor: Actor,
+    /// What every form of this session carries.
+    pub csrf: String,
+}
+
+/// Why somebody was not signed in.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// Too many failures from there.
+    #[error(transparent)]
+    TooMany(#[from] TooManyFailures),
+    /// Not a valid credential.
+    #[error("this is not a valid credential, or no longer")]
+    Refused,
+    /// A machine token.
+    #[error("this is a machine's token; sign in with a personal one")]
+    Machine,
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No randomness.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+}
+
+impl From<AuthError> for SignInError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Refused => Self::Refused,
+            AuthError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl Identity {
+    /// The session of that secret, if it is still open.
+    ///
+    /// # Errors
+    /// When there is none, it has ended, or the store does not answer.
+    pub async fn session(&self, secret: &Secret) -> Result<Session, AuthError> {
+        let (now, hash) = (self.now(), secret.hash());
+        let record = self.0.people.session(hash).await?.ok_or(AuthError::Refused)?;
+        if now >= record.expires_at || self.0.seen.session_idled(hash, now) {
+            return Err(AuthError::Refused);
+        }
+        let token = match record.token {
+            None => None,
+            Some(id) => {
+                let token = self.0.people.token(id).await?.filter(|token| is_live(token, now));
+                Some(token.ok_or(AuthError::Refused)?)
+            }
+        };
+        let actor = self.actor(&record.person, &record.method, token.as_ref()).await?;
+        if actor.kind == ActorKind::Machine {
+            return Err(AuthError::Refused);
+        }
+        Ok(Session { actor, csrf: csrf(secret) })
+    }
+
+    /// Opens a session for whoever holds a personal token.
+    ///
+    /// # Errors
+    /// When the token is not valid, is a machine's, or too many were tried from there.
+    pub async fn sign_in_with_token(&self, text: &str, from: Address) -> Result<Secret, SignInError> {
+        self.0.failures.check(from, self.now())?;
+        let Ok(token) = text.trim().parse::<BearerToken>() else { return self.refused(from) };
+        let actor = match self.token_actor(&token).await {
+            Err(AuthError::Refused) => return self.refused(from),
+            other => other?,
+        };
+        if actor.kind == ActorKind::Machine {
+            self.0.failures.failed(from, self.now());
+            return Err(SignInError::Machine);
+        }
+        let (secret, session) = self.new_session(actor.person, "session:token", Some(token.id))?;
+        let by = By::new(session.person.as_str(), session.created_at);
+        self.0.people.open_session(session, by).await?;
+        Ok(secret)
+    }
+
+    /// Whom a link would sign in. Looking does not use it up, so a previewer of links does no harm.
+    ///
+    /// # Errors
+    /// When the link is not valid, or too many were tried from there.
+    pub async fn look_at_link(&self, text: &str, from: Address) -> Result<PersonId, SignInError> {
+        self.0.failures.check(from, self.now())?;
+        let Ok(link) = LinkSecret::parse(text) else { return self.refused(from) };
+        match self.0.people.sign_in_link(link.hash()).await? {
+            Some(link) if self.now() < link.expires_at => Ok(link.person),
+            _ => self.refused(from),
+        }
+    }
+
+    /// Opens a session for whoever holds an unused sign-in link, and uses the link up.
+    ///
+    /// # Errors
+    /// When the link is not valid, or too many were tried from there.
+    pub async fn sign_in_with_link(&self, text: &str, from: Address) -> Result<Secret, SignInError> {
+        let person = self.look_at_link(text, from).await?;
+        let Ok(link) = LinkSecret::parse(text) else { return self.refused(from) };
+        let (secret, session) = self.new_session(person, "session:link", link.token)?;
+        let by = By::new(session.person.as_str(), session.created_at);
+        match self.0.people.redeem_sign_in_link(link.hash(), session, by).await {
+            // What the link was made with may be revoked by now.
+            Ok(_) => Ok(self.session(&secret).await.map(|_| secret)?),
+            Err(CommandError::Refused(_)) => self.refused(from),
+            Err(CommandError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Makes a sign-in link for the actor's own person; nobody gets one for somebody else (I3). Returns
+    /// its path with the secret.
+    ///
+    /// # Errors
+    /// When the actor is a machine, or the store does not answer.
+    pub async fn sign_in_link(&self, actor: &Actor) -> Result<String, SignInError> {
+        if actor.kind == ActorKind::Machine {
+            return Err(SignInError::Machine);
+        }
+        self.new_link(actor.person.clone(), actor.token, &actor.audit_name()).await
+    }
+
+    /// Makes a sign-in link for the first sign-in of a person. For the process itself (`by`) to print
+    /// where it was started; no request leads here.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn bootstrap_link(&self, person: PersonId, by: &str) -> Result<String, SignInError> {
+        self.new_link(person, None, by).await
+    }
+
+    async fn new_link(
+        &self,
+        person: PersonId,
+        token: Option<TokenId>,
+        by: &str,
+    ) -> Result<String, SignInError> {
+        let link = LinkSecret::new(Secret::new(entropy()?), token);
+        let now = self.now();
+        let record = SignInLink { hash: link.hash(), person, expires_at: now.plus(LINK_LIFETIME) };
+        self.0.people.create_sign_in_link(record, By::new(by, now)).await?;
+        Ok(link.path())
+    }
+
+    /// Ends a session. Ending one that has ended is no error.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn sign_out(&self, actor: &Actor, secret: &Secret) -> Result<(), StoreError> {
+        let hash = secret.hash();
+        self.0.seen.forget(&hash);
+        match self.0.people.close_session(hash, By::new(actor.audit_name(), self.now())).await {
+            Ok(()) | Err(CommandError::Refused(_)) => Ok(()),
+            Err(CommandError::Store(error)) => Err(error),
+        }
+    }
+
+    fn new_session(
+        &self,
+        person: PersonId,
+        method: &str,
+        token: Option<TokenId>,
+    ) -> Result<(Secret, countersign_store::Session), NoEntropy> {
+        let secret = Secret::new(entropy()?);
+        let now = self.now();
+        let session = countersign_store::Session {
+            hash: secret.hash(),
+            person,
+            method: method.to_owned(),
+            roles: Vec::new(),
+            groups: Vec::new(),
+            token,
+            created_at: now,
+            expires_at: now.plus(ABSOLUTE_LIFETIME),
+        };
+        Ok((secret, session))
+    }
+
+    fn refused<T>(&self, from: Address) -> Result<T, SignInError> {
+        self.0.failures.failed(from, self.now());
+        tracing::warn!(address = ?from, "a sign-in was refused");
+        Err(SignInError::Refused)
+    }
+}
+
+fn csrf(secret: &Secret) -> String {
+    URL_SAFE_NO_PAD.encode(secret.derive("csrf").as_bytes())
+}
+
+impl Session {
+    /// Whether a form carries what this session's forms carry, in constant time.
+    #[must_use]
+    pub fn owns_form(&self, csrf: &str) -> bool {
+        let digest = |text: &str| Digest::of(text.as_bytes());
+        same(&digest(csrf), &digest(&self.csrf))
+    }
+}
