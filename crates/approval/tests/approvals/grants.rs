@@ -1,0 +1,207 @@
+//! Grants: one operation, one sidecar, a bounded time and number of uses (I2), for anyone to check.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_approval::{
+    Expected, GrantClaims, GrantRefusal,
+    grant::{GRANT_TYPE, definition_digest},
+};
+use countersign_model::{
+    ApprovalId, Digest, GrantShape, Requirement, RequirementKind, Revision, Seconds, SpiffeId, Timestamp,
+    signing::{Jwks, SigningError, SigningKey},
+};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+
+use crate::fixture::{ONE, approved, approved_for_three, at, requirement, simple};
+
+const SEED: [u8; 32] = [7; 32];
+
+fn key() -> SigningKey {
+    SigningKey::from_seed(&SEED).unwrap()
+}
+
+fn jwks() -> Jwks {
+    [key().verifying_key()].into_iter().collect()
+}
+
+fn control_plane() -> SpiffeId {
+    "spiffe://example.org/control-plane".parse().unwrap()
+}
+
+fn claims() -> GrantClaims {
+    GrantClaims::of(&approved(), control_plane()).unwrap()
+}
+
+/// Verifies with the expectations of the sidecar that asked, at second 20, changed as given.
+fn verify(token: &str, change: impl FnOnce(&mut Expected<'_>)) -> Result<GrantClaims, GrantRefusal> {
+    let request = approved().request;
+    let (issuer, audience) = (control_plane(), request.audience.clone());
+    let mut expected = Expected {
+        issuer: &issuer,
+        audience: &audience,
+        approval: request.id,
+        digest: request.submission.digest,
+        revision: Revision(3),
+        used: 0,
+        now: at(20),
+    };
+    change(&mut expected);
+    GrantClaims::verify(token, &jwks(), &expected)
+}
+
+fn refusal(change: impl FnOnce(&mut Expected<'_>)) -> GrantRefusal {
+    verify(&claims().sign(&key()).unwrap(), change).unwrap_err()
+}
+
+#[test]
+fn a_grant_says_what_was_approved_and_by_whom() {
+    let granted = verify(&claims().sign(&key()).unwrap(), |_| {}).unwrap();
+    assert_eq!(granted, claims());
+    assert_eq!(granted.requirements[0].by[0].as_str(), ONE);
+    assert_eq!((granted.uses, granted.exp - granted.iat), (1, 300));
+    assert_eq!(claims().sign(&key()), claims().sign(&key()));
+    assert_eq!(GrantClaims::of(&simple(), control_plane()), None);
+}
+
+#[test]
+fn a_grant_for_anything_else_is_refused_and_says_for_what() {
+    let elsewhere: SpiffeId = "spiffe://example.org/agent/other-bot".parse().unwrap();
+    let stranger: SpiffeId = "spiffe://example.com/control-plane".parse().unwrap();
+    let token = claims().sign(&key()).unwrap();
+    let request = approved().request;
+    let expected = |issuer, audience| Expected {
+        issuer,
+        audience,
+        approval: request.id,
+        digest: request.submission.digest,
+        revision: Revision(3),
+        used: 0,
+        now: at(20),
+    };
+    let (issuer, audience) = (control_plane(), request.audience.clone());
+    assert!(matches!(
+        GrantClaims::verify(&token, &jwks(), &expected(&issuer, &elsewhere)),
+        Err(GrantRefusal::Audience(_))
+    ));
+    assert!(matches!(
+        GrantClaims::verify(&token, &jwks(), &expected(&stranger, &audience)),
+        Err(GrantRefusal::Issuer(_))
+    ));
+    assert!(matches!(
+        refusal(|expected| expected.digest = Digest::of(b"rm -rf /")),
+        GrantRefusal::Digest { .. }
+    ));
+    assert!(matches!(
+        refusal(|expected| expected.approval = ApprovalId::from_bytes([9; 16])),
+        GrantRefusal::Approval(_)
+    ));
+    assert!(matches!(refusal(|expected| expected.revision = Revision(2)), GrantRefusal::Revision { .. }));
+    assert!(verify(&token, |expected| expected.revision = Revision(4)).is_ok());
+}
+
+#[test]
+fn a_grant_is_bounded_in_time_and_uses() {
+    assert!(matches!(refusal(|expected| expected.now = at(310)), GrantRefusal::Expired(_)));
+    assert!(matches!(refusal(|expected| expected.now = at(-51)), GrantRefusal::NotYet(_)));
+    assert!(matches!(refusal(|expected| expected.used = 1), GrantRefusal::UsedUp(1)));
+
+    let three = GrantClaims::of(&approved_for_three(), control_plane()).unwrap().sign(&key()).unwrap();
+    let with = |used, seconds| verify(&three, |expected| (expected.used, expected.now) = (used, at(seconds)));
+    assert!(with(0, 309).is_ok());
+    assert!(matches!(with(0, 310), Err(GrantRefusal::Lapsed(_))));
+    assert!(with(1, 310).is_ok());
+    assert!(with(2, 609).is_ok());
+    assert!(matches!(with(2, 610), Err(GrantRefusal::Expired(_))));
+    assert!(matches!(with(3, 20), Err(GrantRefusal::UsedUp(3))));
+}
+
+/// Attacks with a token that is signed by the right key, but says something that no approval says.
+#[test]
+fn a_grant_that_contradicts_itself_is_refused() {
+    let malformed = |change: fn(&mut GrantClaims)| {
+        let mut claims = claims();
+        change(&mut claims);
+        matches!(verify(&claims.sign(&key()).unwrap(), |_| {}), Err(GrantRefusal::Malformed(_)))
+    };
+    assert!(malformed(|claims| claims.uses = 0));
+    assert!(malformed(|claims| claims.execute_by = claims.exp + 1));
+    assert!(malformed(|claims| claims.iat = claims.exp + 1));
+    assert!(malformed(|claims| claims.requirements.clear()));
+    assert!(malformed(|claims| claims.requirements[0].by.clear()));
+    assert!(malformed(|claims| {
+        let again = claims.requirements[0].clone();
+        claims.requirements.push(again);
+    }));
+    assert!(matches!(verify(&"x".repeat(100_000), |_| {}), Err(GrantRefusal::Malformed(_))));
+}
+
+#[test]
+fn a_token_that_is_no_grant_is_refused() {
+    let bundle = key().sign_jws("countersign-bundle+jwt", &claims()).unwrap();
+    assert_eq!(verify(&bundle, |_| {}), Err(GrantRefusal::Signature(SigningError::Form(GRANT_TYPE))));
+    let stranger = SigningKey::from_seed(&[8; 32]).unwrap();
+    let forged = claims().sign(&stranger).unwrap();
+    assert!(matches!(verify(&forged, |_| {}), Err(GrantRefusal::Signature(SigningError::UnknownKey(_)))));
+    let token = claims().sign(&key()).unwrap();
+    let other = claims();
+    let payload = GrantClaims { uses: 1_000, ..other }.sign(&stranger).unwrap();
+    let parts: Vec<_> = token.split('.').collect();
+    let swapped = format!("{}.{}.{}", parts[0], payload.split('.').nth(1).unwrap(), parts[2]);
+    assert_eq!(verify(&swapped, |_| {}), Err(GrantRefusal::Signature(SigningError::Signature)));
+}
+
+/// I7: a grant under `sre` with one reviewer does not meet an `sre` that asks for two by now.
+#[test]
+fn a_requirement_that_was_made_stricter_since_is_not_met() {
+    let asked = approved().request.requirements[0].clone();
+    let name = asked.name.clone();
+    let met = |current: &Requirement| claims().met_under(|_| Some(current)).contains(&name);
+    assert!(met(&asked));
+    assert!(claims().met_under(|_| None).is_empty());
+    let changes: [fn(&mut Requirement); 6] = [
+        |requirement| requirement.quorum = 2,
+        |requirement| requirement.kind = RequirementKind::Confirmation,
+        |requirement| requirement.reviewers = vec!["group:security".parse().unwrap()],
+        |requirement| requirement.decide_within = Seconds::new(1),
+        |requirement| requirement.execute_within = Seconds::new(1),
+        |requirement| requirement.grant = GrantShape::Uses { uses: 1, within: Seconds::new(1) },
+    ];
+    for change in changes {
+        let mut changed = asked.clone();
+        change(&mut changed);
+        assert!(!met(&changed), "{changed:?}");
+    }
+    let (here, there) = (requirement("a", 1, &["group:x", "*"]), requirement("a", 1, &["*", "group:x"]));
+    assert_eq!(definition_digest(&here), definition_digest(&there));
+}
+
+/// An independent implementation reads what we sign …
+#[test]
+fn another_implementation_verifies_our_grants() {
+    let token = claims().sign(&key()).unwrap();
+    let x = URL_SAFE_NO_PAD.encode(key().verifying_key().as_bytes());
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.set_audience(&["spiffe://example.org/agent/deploy-bot"]);
+    validation.set_issuer(&["spiffe://example.org/control-plane"]);
+    validation.validate_exp = false;
+    let public = DecodingKey::from_ed_components(&x).unwrap();
+    let read = jsonwebtoken::decode::<GrantClaims>(&token, &public, &validation).unwrap();
+    assert_eq!(read.claims, claims());
+    assert_eq!(read.header.typ.as_deref(), Some(GRANT_TYPE));
+    assert_eq!(read.header.kid, Some(key().verifying_key().key_id()));
+    let tampered = token.replacen('.', ".A", 1);
+    assert!(jsonwebtoken::decode::<GrantClaims>(&tampered, &public, &validation).is_err());
+}
+
+/// … and we read what it signs.
+#[test]
+fn we_verify_the_grants_of_another_implementation() {
+    // PKCS #8 of an Ed25519 seed (RFC 8410 §7).
+    let mut document = vec![0x30, 0x2e, 0x02, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    document.extend(SEED);
+    let mut header = Header::new(Algorithm::EdDSA);
+    header.typ = Some(GRANT_TYPE.into());
+    header.kid = Some(key().verifying_key().key_id());
+    let token = jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_ed_der(&document)).unwrap();
+    assert_eq!(verify(&token, |_| {}), Ok(claims()));
+    assert!(at(20) < Timestamp::from_millis(claims().exp * 1_000));
+}

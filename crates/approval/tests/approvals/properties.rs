@@ -1,0 +1,293 @@
+//! Whatever happens, in whatever order: I2 to I5, and what is over stays over.
+
+use std::collections::BTreeSet;
+
+use countersign_approval::{
+    Approval, CancelReason, Effect, GrantClaims, Input, Outcome, Phase, State, VoteDecision, Voter,
+    transition,
+};
+use countersign_model::{
+    GrantShape, Provenance, Requirement, RequirementKind, ReviewerSelector, Seconds, Timestamp, VoteId,
+    provenance::Initiator,
+};
+use proptest::prelude::*;
+
+use crate::fixture::{INITIATOR, OWNER, at, confirmation, person, request, requirement, reviewer};
+
+const PEOPLE: [&str; 6] = [
+    OWNER,
+    INITIATOR,
+    "reviewer-1@example.com",
+    "reviewer-2@example.com",
+    "reviewer-3@example.com",
+    "reviewer-4@example.com",
+];
+const SELECTORS: [&str; 5] =
+    ["*", "group:a", "group:b", "user:reviewer-1@example.com", "user:owner@example.com"];
+
+fn any_requirement(index: usize) -> impl Strategy<Value = Requirement> {
+    let selectors = prop::sample::subsequence(SELECTORS.to_vec(), 1..3);
+    let grant = prop_oneof![
+        Just(GrantShape::Once),
+        (1_u32..4, 1_u32..900)
+            .prop_map(|(uses, within)| GrantShape::Uses { uses, within: Seconds::new(within) }),
+    ];
+    (prop::bool::weighted(0.2), 1_u32..3, selectors, 1_u32..900, 1_u32..900, grant).prop_map(
+        move |(confirm, quorum, selectors, decide, execute, grant)| {
+            let name = format!("requirement-{index}");
+            let base = if confirm { confirmation(&name) } else { requirement(&name, quorum, &selectors) };
+            Requirement {
+                decide_within: Seconds::new(decide),
+                execute_within: Seconds::new(execute),
+                grant,
+                ..base
+            }
+        },
+    )
+}
+
+fn any_approval() -> impl Strategy<Value = Approval> {
+    let requirements = prop_oneof![
+        any_requirement(0).prop_map(|one| vec![one]),
+        (any_requirement(0), any_requirement(1)).prop_map(|(one, two)| vec![one, two]),
+        (any_requirement(0), any_requirement(1), any_requirement(2)).prop_map(|(a, b, c)| vec![a, b, c]),
+    ];
+    (requirements, prop::option::of(any::<bool>()), 1_u32..2_000).prop_filter_map(
+        "a request that can be put to people",
+        |(requirements, verified, lease)| {
+            let mut request = request(requirements);
+            let initiator = verified.map(|verified| Initiator { person: person(INITIATOR), verified });
+            request.submission.provenance = Provenance { initiator, ..Provenance::default() };
+            request.requester_lease = Seconds::new(lease);
+            Approval::open(request).ok().map(|(approval, _)| approval)
+        },
+    )
+}
+
+fn any_voter() -> impl Strategy<Value = Voter> {
+    let groups = prop::sample::subsequence(vec!["a", "b"], 0..3);
+    (prop::sample::select(&PEOPLE[..]), groups, 0..12).prop_map(|(name, groups, odd)| Voter {
+        reviewer: odd != 0,
+        machine: odd == 1,
+        agent: odd == 2,
+        ..reviewer(name, &groups)
+    })
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    let why = prop::sample::select(vec![
+        CancelReason::Requester,
+        CancelReason::RequesterGone,
+        CancelReason::Superseded,
+    ]);
+    let outcome = prop::sample::select(vec![Outcome::Executed, Outcome::Failed, Outcome::OutcomeUnknown]);
+    prop_oneof![
+        12 => (any_voter(), prop::bool::weighted(0.9), any::<u8>()).prop_map(|(voter, yes, id)| Input::Vote {
+            id: VoteId::from_bytes([id; 16]),
+            voter,
+            decision: if yes { VoteDecision::Approve } else { VoteDecision::Deny },
+            reason: None,
+        }),
+        1 => why.prop_map(|why| Input::Cancel { why }),
+        2 => Just(Input::RequesterHeartbeat),
+        3 => Just(Input::Tick),
+        1 => Just(Input::Revoke { by: "admin@example.com".into(), reason: None }),
+        1 => Just(Input::Invalidate { why: "policy changed".into() }),
+        6 => (0_u32..5, 0_i64..2_000).prop_map(|(use_number, seconds)| Input::Claim { use_number, at: at(seconds) }),
+        6 => (0_u32..5, outcome).prop_map(|(use_number, outcome)| {
+            Input::Outcome { use_number, outcome, at: at(0) }
+        }),
+    ]
+}
+
+/// Inputs, each with how many seconds pass before it.
+fn any_story() -> impl Strategy<Value = Vec<(i64, Input)>> {
+    let pause = prop_oneof![8 => 0_i64..5, 1 => 0_i64..1_000];
+    prop::collection::vec((pause, any_input()), 0..40)
+}
+
+/// Whether a person may stand for a requirement, worked out anew from the words of I3.
+fn may_stand(approval: &Approval, requirement: &Requirement, voter: &Voter) -> bool {
+    let initiator = approval.request.submission.provenance.initiator.as_ref();
+    let is_owner = voter.person == approval.request.owner;
+    let is_initiator = initiator.is_some_and(|initiator| initiator.person == voter.person);
+    if voter.machine || voter.agent {
+        return false;
+    }
+    match requirement.kind {
+        RequirementKind::Confirmation => {
+            (is_initiator && initiator.is_some_and(|initiator| initiator.verified))
+                || (is_owner && initiator.is_none())
+        }
+        RequirementKind::Approval => {
+            let named = requirement.reviewers.iter().any(|selector| match selector {
+                ReviewerSelector::Anyone => true,
+                ReviewerSelector::Group(group) => voter.groups.contains(group),
+                ReviewerSelector::User(person) => voter.person == *person,
+            });
+            !is_owner && !is_initiator && voter.reviewer && named
+        }
+    }
+}
+
+/// Everything that holds of one step, whatever it was.
+fn check_step(before: &Approval, input: &Input, now: Timestamp, after: &Approval, effects: &[Effect]) {
+    assert_eq!(before.request, after.request, "what was asked is frozen");
+    assert!(after.votes.starts_with(&before.votes), "votes are never taken back or rewritten");
+    if before.phase().is_terminal() {
+        assert_eq!(before.state, after.state, "what is over stays over");
+    }
+    if before.terms.is_some() {
+        assert_eq!(before.terms, after.terms, "what was granted never grows");
+    }
+    check_version(before, after);
+    check_voted(before, input, after);
+    let is_approved_now = before.terms.is_none() && after.terms.is_some();
+    assert_eq!(is_approved_now, effects.contains(&Effect::IssueGrant));
+    if is_approved_now {
+        let is_vote = matches!(input, Input::Vote { decision: VoteDecision::Approve, .. });
+        assert!(is_vote, "I5: only a vote approves, and {input:?} is none");
+        assert!(now < before.request.decide_by(), "I5: not after the time to decide");
+        assert_eq!(before.state, State::Pending);
+    }
+    if effects.contains(&Effect::WithdrawGrant) {
+        assert!(matches!(before.phase(), Phase::Approved | Phase::Claimed));
+    }
+    if let State::Denied { by, .. } = &after.state {
+        let last = after.votes.last().unwrap();
+        assert_eq!((&last.person, last.decision), (by, VoteDecision::Deny));
+    }
+}
+
+fn check_version(before: &Approval, after: &Approval) {
+    let visible = |approval: &Approval| {
+        (approval.state.clone(), approval.votes.clone(), approval.terms.clone(), approval.uses.clone())
+    };
+    assert_eq!(after.version > before.version, visible(before) != visible(after));
+    assert!(after.version >= before.version);
+}
+
+fn check_voted(before: &Approval, input: &Input, after: &Approval) {
+    let Some(vote) = after.votes.get(before.votes.len()) else { return };
+    let Input::Vote { voter, .. } = input else { panic!("{input:?} is no vote") };
+    assert_eq!(vote.person, voter.person);
+    let frozen = &after.request.requirements;
+    let expected: Vec<_> =
+        frozen.iter().filter(|one| may_stand(before, one, voter)).map(|r| r.name.clone()).collect();
+    assert!(!expected.is_empty(), "I3");
+    assert_eq!(vote.eligible_for, expected, "I3");
+}
+
+/// Everything that holds of an approval at any time.
+fn check_state(approval: &Approval) {
+    let Some(terms) = &approval.terms else {
+        assert!(!matches!(
+            approval.phase(),
+            Phase::Approved
+                | Phase::Claimed
+                | Phase::Executed
+                | Phase::Failed
+                | Phase::OutcomeUnknown
+                | Phase::Lapsed
+                | Phase::Revoked
+        ));
+        assert!(approval.uses.is_empty(), "I2: nothing is used without an approval");
+        return;
+    };
+    check_quorum(approval);
+    assert!(approval.uses.len() <= terms.uses as usize, "I2: never more uses than granted");
+    let numbers: BTreeSet<_> = approval.uses.iter().map(|one| one.number).collect();
+    assert_eq!(numbers.len(), approval.uses.len(), "I2: each use once");
+    for one in &approval.uses {
+        assert!((1..=terms.uses).contains(&one.number));
+        assert!(one.claimed_at < if one.number == 1 { terms.execute_by } else { terms.not_after });
+    }
+    let finest = approval.request.requirements.iter().map(|requirement| match requirement.grant {
+        GrantShape::Once => 1,
+        GrantShape::Uses { uses, .. } => uses,
+    });
+    assert_eq!(Some(terms.uses), finest.min());
+    if matches!(approval.phase(), Phase::Executed | Phase::Failed | Phase::OutcomeUnknown) {
+        let known = approval.uses.iter().filter(|one| one.outcome.is_some());
+        assert!(known.count() > 0);
+    }
+}
+
+/// I4: every requirement has its people, each of them approved, each for one requirement only.
+fn check_quorum(approval: &Approval) {
+    let met = &approval.terms.as_ref().unwrap().met;
+    assert_eq!(met.len(), approval.request.requirements.len());
+    let mut counted = BTreeSet::new();
+    for (met, requirement) in met.iter().zip(&approval.request.requirements) {
+        assert_eq!(met.name, requirement.name);
+        assert_eq!(met.by.len(), requirement.quorum as usize, "I4");
+        for person in &met.by {
+            assert!(counted.insert(person), "I4: {person} counts twice");
+            let vote = approval.votes.iter().rfind(|vote| vote.person == *person).unwrap();
+            assert_eq!(vote.decision, VoteDecision::Approve);
+            assert!(vote.eligible_for.contains(&met.name));
+        }
+    }
+}
+
+/// Lives a story through, checks every step, and returns how it ends and when.
+fn live(mut approval: Approval, story: &[(i64, Input)]) -> (Approval, i64) {
+    let (mut clock, mut granted) = (0, 0);
+    for (pause, input) in story {
+        clock += pause;
+        let Ok((after, effects)) = transition(&approval, input, at(clock)) else { continue };
+        check_step(&approval, input, at(clock), &after, &effects);
+        check_state(&after);
+        if let Ok((again, _)) = transition(&after, input, at(clock)) {
+            assert_eq!(again.version, after.version, "a repeated {input:?} changes nothing");
+        }
+        granted += effects.iter().filter(|effect| **effect == Effect::IssueGrant).count();
+        approval = after;
+    }
+    assert!(granted <= 1, "one approval, one grant");
+    (approval, clock)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    #[test]
+    fn whatever_happens_the_invariants_hold(approval in any_approval(), story in any_story()) {
+        let (end, _) = live(approval, &story);
+        let stored = serde_json::to_vec(&end).unwrap();
+        prop_assert_eq!(&serde_json::from_slice::<Approval>(&stored).unwrap(), &end);
+        let issuer = "spiffe://example.org/control-plane".parse().unwrap();
+        prop_assert_eq!(GrantClaims::of(&end, issuer).is_some(), end.terms.is_some());
+    }
+
+    /// I5: whatever has been said, time alone only ends it; and it does end it.
+    #[test]
+    fn time_alone_never_approves_and_always_ends(approval in any_approval(), story in any_story()) {
+        let (mut approval, _) = live(approval, &story);
+        let was_approved = approval.terms.is_some();
+        let mut ticks = 0;
+        while let Some(wake) = approval.wake_at() {
+            let (after, effects) = transition(&approval, &Input::Tick, wake).unwrap();
+            check_step(&approval, &Input::Tick, wake, &after, &effects);
+            prop_assert!(after.state != approval.state, "a clock that runs out changes something");
+            approval = after;
+            ticks += 1;
+            prop_assert!(ticks < 4);
+        }
+        prop_assert_eq!(approval.terms.is_some(), was_approved);
+        let runs = approval.phase() == Phase::Claimed && approval.uses.iter().any(|one| one.outcome.is_none());
+        prop_assert!(approval.phase().is_terminal() || runs);
+    }
+
+    /// I4: fewer distinct people than the quorums add up to are never enough, however often they vote.
+    #[test]
+    fn too_few_people_are_never_enough(approval in any_approval(), story in any_story(), few in any::<prop::sample::Index>()) {
+        let need: u32 = approval.request.requirements.iter().map(|requirement| requirement.quorum).sum();
+        let some: BTreeSet<_> = PEOPLE.iter().skip(2).take(few.index(need as usize)).map(|name| person(name)).collect();
+        let story: Vec<_> = story
+            .into_iter()
+            .filter(|(_, input)| !matches!(input, Input::Vote { voter, .. } if !some.contains(&voter.person)))
+            .collect();
+        prop_assert!(live(approval, &story).0.terms.is_none());
+    }
+}
