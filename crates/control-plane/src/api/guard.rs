@@ -7,7 +7,11 @@ use axum::{
 };
 use http::{Method, StatusCode};
 
-use super::{ApiState, problem::Problem};
+use super::{
+    ApiState,
+    idempotency::{self, Answers},
+    problem::Problem,
+};
 use crate::identity::{Actor, AuthError, Credential, Right};
 
 /// Who may use a route.
@@ -19,9 +23,20 @@ pub enum Access {
     AnyOf(&'static [Right]),
 }
 
+/// What a guard goes by.
+#[derive(Debug, Clone)]
+pub(super) struct Gate {
+    /// What the handlers work with.
+    pub(super) state: ApiState,
+    /// One of these rights is enough.
+    pub(super) rights: &'static [Right],
+    /// Whether the route's answer can be kept.
+    pub(super) answers: Answers,
+}
+
 /// Lets a request pass, with its [`Actor`] and [`Credential`] for the handler, or refuses it.
 pub(super) async fn guard(
-    State((state, rights)): State<(ApiState, &'static [Right])>,
+    State(Gate { state, rights, answers }): State<Gate>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -29,8 +44,11 @@ pub(super) async fn guard(
     let credential = Credential::for_api(request.headers(), reading, state.identity.cookie());
     match admit(&state, rights, credential).await {
         Ok((actor, credential)) => {
-            request.extensions_mut().insert(actor);
+            request.extensions_mut().insert(actor.clone());
             request.extensions_mut().insert(credential);
+            if request.method() == Method::POST {
+                return idempotency::run(state, &actor, answers, request, next).await;
+            }
             next.run(request).await
         }
         Err(problem) => problem.into_response(),

@@ -12,6 +12,7 @@ mod events;
 mod extract;
 mod guard;
 mod health;
+mod idempotency;
 mod openapi;
 mod page;
 mod policies;

@@ -11,8 +11,10 @@ use http::Method;
 
 use super::{
     ApiState, agents, approvals, audit, events,
-    guard::{Access, guard},
-    health, openapi, policies, tokens,
+    guard::{Access, Gate, guard},
+    health,
+    idempotency::Answers,
+    openapi, policies, tokens,
 };
 use crate::identity::Right;
 
@@ -71,17 +73,17 @@ impl Routes {
 
     fn agents(self) -> Self {
         self.get("/api/v1/agents", READ, agents::list)
-            .post("/api/v1/agents", ADMIN, agents::add)
+            .secret("/api/v1/agents", ADMIN, agents::add)
             .get("/api/v1/agents/{name}", READ, agents::show)
             .post("/api/v1/agents/{name}/revoke", ADMIN, agents::revoke)
-            .post("/api/v1/agents/{name}/join-tokens", ADMIN, agents::new_join_token)
+            .secret("/api/v1/agents/{name}/join-tokens", ADMIN, agents::new_join_token)
             .get("/api/v1/join-tokens", ADMIN, agents::join_tokens)
             .post("/api/v1/join-tokens/{id}/revoke", ADMIN, agents::revoke_join_token)
     }
 
     fn policy(self) -> Self {
-        self.bundle("/api/v1/policy/validate", READ, policies::validate)
-            .bundle("/api/v1/policy/revisions", POLICY, policies::push)
+        self.post("/api/v1/policy/validate", READ, policies::validate)
+            .post("/api/v1/policy/revisions", POLICY, policies::push)
             .get("/api/v1/policy/revisions", READ, policies::history)
             .get("/api/v1/policy/revisions/{revision}", READ, policies::show)
             .post("/api/v1/policy/revisions/{revision}/rollback", POLICY, policies::rollback)
@@ -97,9 +99,9 @@ impl Routes {
 
     fn tokens(self) -> Self {
         self.get("/api/v1/tokens", READ, tokens::list)
-            .post("/api/v1/tokens", READ, tokens::create)
+            .secret("/api/v1/tokens", READ, tokens::create)
             .post("/api/v1/tokens/{id}/revoke", READ, tokens::revoke)
-            .post("/api/v1/sign-in-links", READ, tokens::sign_in_link)
+            .secret("/api/v1/sign-in-links", READ, tokens::sign_in_link)
     }
 
     fn get<H: Handler<T, ApiState>, T: 'static>(
@@ -108,7 +110,7 @@ impl Routes {
         access: Access,
         handler: H,
     ) -> Self {
-        self.add(Method::GET, path, access, on(MethodFilter::GET, handler), SMALL)
+        self.add(Method::GET, path, access, on(MethodFilter::GET, handler), Answers::Plain)
     }
 
     fn post<H: Handler<T, ApiState>, T: 'static>(
@@ -117,18 +119,17 @@ impl Routes {
         access: Access,
         handler: H,
     ) -> Self {
-        self.add(Method::POST, path, access, on(MethodFilter::POST, handler), SMALL)
+        self.add(Method::POST, path, access, on(MethodFilter::POST, handler), Answers::Plain)
     }
 
-    /// A route that takes a policy bundle.
-    fn bundle<H: Handler<T, ApiState>, T: 'static>(
+    /// A route whose answer shows a secret.
+    fn secret<H: Handler<T, ApiState>, T: 'static>(
         self,
         path: &'static str,
         access: Access,
         handler: H,
     ) -> Self {
-        let limit = policies::MAX_BUNDLE_BODY;
-        self.add(Method::POST, path, access, on(MethodFilter::POST, handler), limit)
+        self.add(Method::POST, path, access, on(MethodFilter::POST, handler), Answers::Secret)
     }
 
     fn add(
@@ -137,17 +138,26 @@ impl Routes {
         path: &'static str,
         access: Access,
         route: MethodRouter<ApiState>,
-        limit: usize,
+        answers: Answers,
     ) -> Self {
-        let route = route.route_layer(DefaultBodyLimit::max(limit));
         let route = match access {
             Access::Open => route,
             Access::AnyOf(rights) => {
-                route.route_layer(from_fn_with_state((self.state.clone(), rights), guard))
+                let gate = Gate { state: self.state.clone(), rights, answers };
+                route.route_layer(from_fn_with_state(gate, guard))
             }
         };
+        // Outside the guard, which reads the body of a write that has a key.
+        let route = route.route_layer(DefaultBodyLimit::max(body_limit(path)));
         self.router = self.router.route(path, route);
         self.table.push(Route { method, path, access });
         self
+    }
+}
+
+fn body_limit(path: &str) -> usize {
+    match path {
+        "/api/v1/policy/validate" | "/api/v1/policy/revisions" => policies::MAX_BUNDLE_BODY,
+        _ => SMALL,
     }
 }

@@ -115,6 +115,11 @@ impl Identity {
         self.0.people.put_local_person(person, By::new(by, self.now())).await
     }
 
+    /// The store of people, which also keeps the idempotency keys of what they write.
+    pub(crate) fn people(&self) -> &(dyn PeopleStore + Send + Sync) {
+        self.0.people.as_ref()
+    }
+
     /// Keeps house: notes when tokens were last used, and removes what has run out. To be called every
     /// minute or so; nothing but tidiness depends on it.
     ///
