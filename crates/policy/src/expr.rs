@@ -14,7 +14,7 @@ pub(crate) enum LiftFault {
     OtherUse,
     /// It can still forbid when its approval is there.
     NotLifted,
-    /// It does not forbid when its approval is missing either.
+    /// It forbids nothing while its approval is missing.
     NeverForbids,
 }
 
@@ -211,7 +211,7 @@ mod tests {
             (r#"unless { context == {approvals: ["a"]} }"#, OtherUse),
             (r#"unless { context.approvals.contains("a") && resource.free }"#, NotLifted),
             (r#"when { context.approvals.contains("a") || resource.tier == 1 }"#, NotLifted),
-            (r#"when { context.approvals.contains("a") }"#, NotLifted),
+            (r#"when { context.approvals.contains("a") }"#, NeverForbids),
             (r#"when { false } unless { context.approvals.contains("a") }"#, NeverForbids),
         ] {
             assert_eq!(check_lift(&condition(clauses), "a"), Err(fault), "{clauses}");

@@ -22,6 +22,7 @@ mod requirements;
 mod self_test;
 mod settings;
 pub mod signed;
+mod starter;
 mod toml_reader;
 mod value;
 
@@ -35,3 +36,4 @@ pub use problem::{Problem, Problems};
 pub use request::Call;
 pub use self_test::{TestReport, TestResult};
 pub use settings::AuditDurability;
+pub use starter::starter;

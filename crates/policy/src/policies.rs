@@ -191,7 +191,7 @@ fn read_approval(
             LiftFault::OtherUse => {
                 format!("this forbid asks context for other approvals than {:?}", name.as_str())
             }
-            LiftFault::NeverForbids => "this forbid never forbids anything".to_owned(),
+            LiftFault::NeverForbids => "this forbid forbids nothing while its approval is missing".to_owned(),
         };
         let hint = format!(
             "end it with: unless {{ context.approvals.contains({:?}) }}, and use approvals nowhere else in it",

@@ -43,7 +43,7 @@ const MAX_WORDS: usize = 4_096;
 /// The most bytes that a command line, its directory and its environment can have together.
 const MAX_BYTES: usize = 256 * 1024;
 /// What expressions can refer to.
-const VARIABLES: [&str; 7] = ["argv", "cwd", "env", "operands", "options", "program", "words"];
+const VARIABLES: [&str; 8] = ["argv", "cwd", "env", "matched", "operands", "options", "program", "words"];
 /// The directories whose programs are those that their names say.
 const SYSTEM_DIRECTORIES: [&str; 7] =
     ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/opt/homebrew/bin"];
@@ -191,15 +191,16 @@ impl<'a> Called<'a> {
     }
 
     fn variables(&self, line: &CommandLine, reading: Reading, depth: usize) -> Object {
-        let operands: Vec<String> = reading.words.iter().skip(depth).cloned().collect();
+        let (matched, operands) = reading.words.split_at_checked(depth).unwrap_or((&reading.words, &[]));
         let variables = [
             ("argv", json!(line.argv)),
             ("cwd", json!(line.cwd)),
             ("env", json!(line.env)),
+            ("matched", json!(matched)),
             ("operands", json!(operands)),
-            ("options", Value::Object(reading.options)),
             ("program", json!(self.name)),
             ("words", json!(reading.words)),
+            ("options", Value::Object(reading.options)),
         ];
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
