@@ -277,6 +277,17 @@ pub(crate) mod tests {
         assert!(check_inclusion(&leaves(1)[0], 0, 0, &empty_root(), &[]).is_err());
     }
 
+    /// The attack: a root with a larger size than it was made of.
+    #[test]
+    fn a_proof_is_as_long_as_its_tree_is_high() {
+        let leaves = leaves(4);
+        let (reader, root) = (kept(&leaves), naive_root(&leaves));
+        let proof = inclusion(&reader, 1, 4).unwrap();
+        assert_eq!(check_inclusion(&leaves[1], 1, 4, &root, &proof), Ok(()));
+        assert!(check_inclusion(&leaves[1], 1, 8, &root, &proof).is_err());
+        assert!(check_inclusion(&leaves[1], 1, 2, &root, &proof).is_err());
+    }
+
     fn head(leaves: &[Digest]) -> TreeHead {
         TreeHead { size: leaves.len() as u64, root: naive_root(leaves) }
     }

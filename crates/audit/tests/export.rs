@@ -224,6 +224,30 @@ fn an_export_that_is_cut_short_or_goes_on_is_noticed() {
     assert!(check(&"x".repeat(200_000)).failure.unwrap().reason.contains("longer"));
 }
 
+/// Bytes that do not matter to a lenient reader's meaning matter here.
+#[test]
+fn there_is_one_way_to_write_an_export() {
+    let export = ledger(3).part(|_| true, &[1]);
+    for (written, otherwise) in [
+        ("{\"header\":", "{ \"header\":"),
+        ("{\"header\":", "{\"h\\u0065ader\":"),
+        ("\"complete\":false,", "\"complete\": false,"),
+        (",\"index\":1", ", \"index\":1"),
+        ("\"index\":1,", "\"index\":1.0,"),
+        ("\"index\":1,", "\"index\":1,\"index\":1,"),
+        ("\"proof\":[", "\"proof\":[ "),
+        ("{\"earlier\":", "{\"earlier\" :"),
+        ("{\"events\":3}", "{\"events\":3,\"more\":1}"),
+        ("}\n{\"end\"", "}\r\n{\"end\""),
+        ("{\"end\":", "{\"index\":null,\"end\":"),
+        ("{\"end\":", "\n{\"end\":"),
+    ] {
+        let changed = export.replacen(written, otherwise, 1);
+        assert_ne!(changed, export, "{written}");
+        assert!(!check(&changed).is_authentic(), "{otherwise}");
+    }
+}
+
 fn exports(whole: bool) -> String {
     let ledger = ledger(12);
     if whole { ledger.whole() } else { ledger.part(|index| index % 3 != 1, &[3, 7]) }
