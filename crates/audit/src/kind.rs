@@ -80,6 +80,8 @@ kinds! {
     /// An API token was revoked.
     TOKEN_REVOKED = "token.revoked";
 
+    /// A local person was added, or their roles or groups changed.
+    PERSON_CHANGED = "person.changed";
     /// A person signed in.
     SESSION_SIGNED_IN = "session.signed_in";
     /// A person signed out.

@@ -206,6 +206,14 @@ impl Spool {
         self.writer.run(|_| Ok(())).await
     }
 
+    /// Closes the spool, which must be its last clone, and returns when its file is free to be opened
+    /// again. What was taken before is made durable.
+    pub async fn close(self) {
+        let mut depth = self.depth.clone();
+        drop(self);
+        while depth.changed().await.is_ok() {}
+    }
+
     /// The oldest durable events that were not acknowledged: at most `max_events`, and at most
     /// `max_bytes` of them, but always one if there is one.
     ///

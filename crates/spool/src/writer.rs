@@ -79,6 +79,7 @@ pub(crate) struct Writer {
     failure: Arc<Mutex<Option<SpoolError>>>,
 }
 
+/// What the writer thread works with. The depth is dropped last, when the file is let go.
 pub(crate) struct WriterState {
     pub(crate) database: Arc<Database>,
     pub(crate) tail: Tail,

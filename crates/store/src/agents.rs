@@ -242,7 +242,8 @@ pub trait AgentStore {
     /// Notes a renewed certificate (`agent.renewed`).
     async fn renew_svid(&self, id: AgentId, svid: Svid, by: By) -> Result<Agent, CommandError<AgentRefusal>>;
 
-    /// Revokes an agent for good and withdraws its open join tokens (`agent.revoked`). Twice is no error.
+    /// Revokes an agent for good; none of its join tokens enrols it any more (`agent.revoked`). Twice is no
+    /// error.
     async fn revoke_agent(
         &self,
         id: AgentId,
@@ -259,7 +260,7 @@ pub trait AgentStore {
     /// The agent of that name.
     async fn agent_by_name(&self, name: &AgentName) -> Result<Option<Agent>, StoreError>;
 
-    /// Agents by name.
+    /// Agents, newest first.
     async fn agents(&self, page: PageRequest) -> Result<Page<Agent>, PageError>;
 
     /// The join token with that secret's hash.
