@@ -1,5 +1,7 @@
 //! What the authority issues, to whom, and that a rotation cuts nobody off.
 
+#![cfg(test)]
+
 use std::sync::Arc;
 
 use countersign_model::{Seconds, Timestamp};
@@ -131,7 +133,7 @@ fn requests_that_are_not_signed_with_their_own_ed25519_key_are_refused() {
             Err(AuthorityError::Request(_)) => {}
             // The frame around the signature has a few bits that mean nothing; the key is still the signed one.
             Ok(issued) => {
-                assert_eq!(public_key(&issued.chain[0]), request_key(good.csr()), "byte {position}")
+                assert_eq!(public_key(&issued.chain[0]), request_key(good.csr()), "byte {position}");
             }
             Err(other) => panic!("byte {position}: {other}"),
         }
