@@ -1,1 +1,5 @@
 //! Protocol fronts of the sidecar: check, exec and mcp.
+
+pub mod exec;
+pub mod local;
+pub mod mcp;

@@ -1,0 +1,172 @@
+//! The client half: submit an operation, follow its events, report its outcome.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use axum::body::{Body, BodyDataStream};
+use bytes::{Bytes, BytesMut};
+use countersign_model::{ApprovalId, EvaluationId};
+use futures::StreamExt as _;
+use http::{Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use tokio::net::UnixStream;
+
+use super::wire::{self, Event, OperationRequest, OutcomeReport, Problem};
+
+/// How long the sidecar may take to answer a request (not: to decide an operation).
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// How long the sidecar may be silent on an open exchange. It says something every few seconds.
+const SILENT_FOR: Duration = Duration::from_secs(60);
+/// The longest event, and the longest problem, in bytes.
+const MAX_LINE: usize = 1024 * 1024;
+
+/// Why the sidecar could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// Nobody listens there.
+    #[error("no sidecar answers at {}: {source}; start one with `countersign dev` or `countersign sidecar`, or say where it is with --socket or COUNTERSIGN_SOCKET", path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The sidecar does not accept the request.
+    #[error("the sidecar refuses the request: {0}")]
+    Refused(String),
+    /// The sidecar went away, or speaks another language.
+    #[error("the sidecar broke off: {0}")]
+    Broken(String),
+}
+
+impl LocalError {
+    fn broken(error: impl std::fmt::Display) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+/// A way to the sidecar.
+#[derive(Debug, Clone)]
+pub struct LocalClient {
+    socket: PathBuf,
+}
+
+impl LocalClient {
+    /// The sidecar that listens on that socket.
+    #[must_use]
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Submits an operation. Dropping the exchange withdraws it, or leaves its outcome unknown.
+    ///
+    /// # Errors
+    /// When the sidecar cannot be reached or does not accept the request.
+    pub async fn submit(&self, operation: &OperationRequest) -> Result<Exchange, LocalError> {
+        let response = self.post(wire::OPERATIONS, operation).await?;
+        if response.status() != StatusCode::OK {
+            return Err(problem(response).await);
+        }
+        let body = response.into_body().into_data_stream();
+        Ok(Exchange { client: self.clone(), body, buffer: BytesMut::new() })
+    }
+
+    /// Withdraws a held operation on the requester's own wish.
+    ///
+    /// # Errors
+    /// When the sidecar cannot be reached, or has nothing to cancel.
+    pub async fn cancel(&self, approval: ApprovalId) -> Result<(), LocalError> {
+        self.tell(&wire::cancel_path(approval), &serde_json::json!({})).await
+    }
+
+    async fn tell<T: Serialize + Sync>(&self, path: &str, message: &T) -> Result<(), LocalError> {
+        let response = self.post(path, message).await?;
+        if response.status().is_success() { Ok(()) } else { Err(problem(response).await) }
+    }
+
+    async fn post<T: Serialize + Sync>(&self, path: &str, message: &T) -> Result<Response<Body>, LocalError> {
+        let body = serde_json::to_vec(message).map_err(LocalError::broken)?;
+        let request = Request::post(path)
+            .header(header::HOST, "sidecar")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .map_err(LocalError::broken)?;
+        let unreachable = |source| LocalError::Unreachable { path: self.socket.clone(), source };
+        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(LocalError::broken)?;
+        // Ends by itself with the response's body, or when that is dropped.
+        tokio::spawn(connection);
+        let response = tokio::time::timeout(ANSWER_WITHIN, sender.send_request(request))
+            .await
+            .map_err(|_| LocalError::Broken("no answer in time".to_owned()))?
+            .map_err(LocalError::broken)?;
+        Ok(response.map(Body::new))
+    }
+}
+
+async fn problem(response: Response<Body>) -> LocalError {
+    let status = response.status();
+    let text = match axum::body::to_bytes(response.into_body(), MAX_LINE).await {
+        Ok(body) => serde_json::from_slice::<Problem>(&body).map(|problem| problem.error).ok(),
+        Err(_) => None,
+    };
+    LocalError::Refused(text.unwrap_or_else(|| status.to_string()))
+}
+
+/// One operation under way.
+#[derive(Debug)]
+pub struct Exchange {
+    client: LocalClient,
+    body: BodyDataStream,
+    buffer: BytesMut,
+}
+
+impl Exchange {
+    /// The next event; `None` once the sidecar has nothing more to say.
+    ///
+    /// # Errors
+    /// When the sidecar goes away, is silent for too long, or sends what is no event.
+    pub async fn next(&mut self) -> Result<Option<Event>, LocalError> {
+        loop {
+            if let Some(line) = self.line() {
+                return serde_json::from_slice(&line).map(Some).map_err(LocalError::broken);
+            }
+            if self.buffer.len() > MAX_LINE {
+                return Err(LocalError::Broken("an event is too long".to_owned()));
+            }
+            match tokio::time::timeout(SILENT_FOR, self.body.next()).await {
+                Ok(Some(Ok(bytes))) => self.buffer.extend_from_slice(&bytes),
+                Ok(Some(Err(error))) => return Err(LocalError::broken(error)),
+                Ok(None) if self.buffer.is_empty() => return Ok(None),
+                Ok(None) => return Err(LocalError::Broken("it ended in the middle of an event".to_owned())),
+                Err(_) => return Err(LocalError::Broken("it has been silent for too long".to_owned())),
+            }
+        }
+    }
+
+    fn line(&mut self) -> Option<Bytes> {
+        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
+        let mut line = self.buffer.split_to(end + 1);
+        line.truncate(end);
+        Some(line.freeze())
+    }
+
+    /// Reports how a permitted operation ended.
+    ///
+    /// # Errors
+    /// When the sidecar cannot be reached or does not know the execution (any more).
+    pub async fn finish(self, execution: EvaluationId, outcome: &OutcomeReport) -> Result<(), LocalError> {
+        // The exchange stays open until the report is in, so the outcome is never unknown in between.
+        self.client.tell(&wire::outcome_path(execution), outcome).await
+    }
+}

@@ -1,0 +1,222 @@
+//! The messages of the local API, as JSON. One operation is one exchange: a request, then a stream
+//! of events, one JSON object a line (NDJSON).
+
+use std::collections::BTreeMap;
+
+use countersign_approval::{Phase, Progress};
+use countersign_model::{
+    ApprovalId, DecidingPolicy, Digest, EvaluationId, Provenance, RequirementName, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// Where an operation is submitted (POST).
+pub const OPERATIONS: &str = "/local/v1/operations";
+
+/// The most bytes that one request of the local API may have: the largest MCP message, escaped.
+pub const MAX_REQUEST: usize = 12 * 1024 * 1024;
+
+/// Where the outcome of an execution is reported (POST).
+#[must_use]
+pub fn outcome_path(execution: EvaluationId) -> String {
+    format!("/local/v1/executions/{execution}/outcome")
+}
+
+/// Where a held operation is withdrawn (POST).
+#[must_use]
+pub fn cancel_path(approval: ApprovalId) -> String {
+    format!("/local/v1/approvals/{approval}/cancel")
+}
+
+/// What a client wants to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum OperationRequest {
+    /// Run a command.
+    Exec {
+        /// What would be executed, exactly.
+        command: Command,
+        /// Why and where.
+        #[serde(default)]
+        provenance: Provenance,
+        /// The caller's `traceparent`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<String>,
+    },
+    /// Forward an MCP message.
+    Mcp {
+        /// The server's name, as the operator gave it.
+        server: String,
+        /// Which way the message goes.
+        direction: Direction,
+        /// The message as it was received, byte for byte.
+        message: String,
+        /// The digest of the tool's definition as the server last listed it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tool_pin: Option<Digest>,
+        /// Why and where.
+        #[serde(default)]
+        provenance: Provenance,
+        /// The `traceparent` of the relay's own environment; one in the message's `_meta` goes first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<String>,
+    },
+}
+
+/// A command as it would be executed. All of it binds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The program's file, found and without symbolic links.
+    pub program: String,
+    /// The digest of that file.
+    pub program_digest: Digest,
+    /// The words of the command. The first is where the program was found, absolute.
+    pub argv: Vec<String>,
+    /// The files that the words name, with the digest of their content.
+    #[serde(default)]
+    pub files: BTreeMap<String, Digest>,
+    /// The working directory, absolute and without symbolic links.
+    pub cwd: String,
+    /// The variables that policy and reviewers see.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// One digest over all other variables that the command is given.
+    pub env_digest: Digest,
+    /// What the command reads from.
+    pub stdin: Stdin,
+}
+
+/// What a command's standard input is. Its content does not bind, so its kind does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdin {
+    /// Nothing, or `/dev/null`.
+    Empty,
+    /// A terminal.
+    Terminal,
+    /// A file.
+    File,
+    /// A pipe, a socket, or anything else.
+    Stream,
+}
+
+impl Stdin {
+    /// The name in operations.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Terminal => "terminal",
+            Self::File => "file",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// Which way an MCP message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// From the agent to the server.
+    ToServer,
+    /// From the server to the agent.
+    ToClient,
+}
+
+/// A line of the answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Policy wants people to decide; they are being asked.
+    Held(HeldEvent),
+    /// People have been asked. Sent again when something changes, and every few seconds.
+    Waiting(WaitingEvent),
+    /// It may run now, exactly as submitted. The stream stays open until its outcome is reported.
+    Permit(PermitEvent),
+    /// It does not run.
+    Denied(DeniedEvent),
+}
+
+/// Why an operation is held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeldEvent {
+    /// The decision's id.
+    pub evaluation: EvaluationId,
+    /// The digest of what would be approved.
+    pub digest: Digest,
+    /// What is held, in a few words: `deploy Service::"payments"`.
+    pub summary: String,
+    /// The policies that hold it.
+    pub policies: Vec<DecidingPolicy>,
+    /// What must be met.
+    pub requirements: Vec<RequirementName>,
+}
+
+/// How far an approval is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaitingEvent {
+    /// The approval's id.
+    pub approval: ApprovalId,
+    /// Where it stands.
+    pub phase: Phase,
+    /// When it expires.
+    pub decide_by: Timestamp,
+    /// Who may decide, and how far each requirement is.
+    pub progress: Vec<Progress>,
+    /// Where reviewers decide, if the sidecar knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+}
+
+/// The right to run an operation, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PermitEvent {
+    /// The decision's id; the outcome is reported under it.
+    pub evaluation: EvaluationId,
+    /// The approval it rests on, if it was held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalId>,
+    /// The `traceparent` for what is executed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+/// Why an operation does not run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeniedEvent {
+    /// The decision's id, if one was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<EvaluationId>,
+    /// The approval's id, if people were asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalId>,
+    /// A stable name of the cause: `policy`, `refused`, `expired`, `unreachable`, …
+    pub code: String,
+    /// Whether the same operation may fare better later. An expiry is told apart from a refusal (I5).
+    pub retry: bool,
+    /// The reason, for people.
+    pub message: String,
+    /// The policies that decided.
+    #[serde(default)]
+    pub policies: Vec<DecidingPolicy>,
+}
+
+/// How an execution ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case", deny_unknown_fields)]
+pub enum OutcomeReport {
+    /// It ran and succeeded.
+    Executed,
+    /// It ran, or was about to, and failed.
+    Failed {
+        /// How, in a few words.
+        reason: String,
+    },
+}
+
+/// An answer that is no event stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What is wrong, and what to do.
+    pub error: String,
+}

@@ -1,0 +1,26 @@
+//! MCP servers on stdio: `countersign mcp --name files -- CMD…`.
+//!
+//! The relay ([`relay`]) stands between an MCP client and a server and forwards every message byte for
+//! byte, unless policy must act. What it forwards it has read more strictly than any server would
+//! ([`envelope`]), so that a message cannot be one thing here and another there. What a message means
+//! to policy is said in [`normalise`], on the sidecar's side, from the same bytes.
+//!
+//! | message | what happens |
+//! |---|---|
+//! | `ping`, `notifications/*`, lists, `logging/setLevel` | passes |
+//! | `initialize`, `server/discover` | evaluated as `connect` to the server |
+//! | `tools/call`, `resources/read`, `prompts/get` | evaluated, held, forwarded, its outcome recorded |
+//! | any other request | evaluated under its own name: without a policy for it, denied (I6) |
+//! | `notifications/cancelled` of a held request | withdraws it; neither is ever forwarded |
+//! | `sampling/createMessage`, `elicitation/create` from the server | evaluated; otherwise the server's messages pass |
+//! | batches, and whatever two readers could read differently | refused (I6) |
+//!
+//! A refused `tools/call` is answered with a tool result that says so (`isError: true`), so that the
+//! model can read it; other requests with a JSON-RPC error.
+
+pub mod envelope;
+mod framing;
+mod lane;
+pub mod normalise;
+pub mod refusal;
+pub mod relay;

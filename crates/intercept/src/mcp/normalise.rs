@@ -1,0 +1,236 @@
+//! From an MCP message to what the gate decides about, on the sidecar's side.
+//!
+//! The sidecar reads the message again, from the same bytes that the relay would forward: what the
+//! relay thinks of it decides nothing.
+
+use countersign_gate::{Act, Intent, Interceptor};
+use countersign_model::{Digest, Object, Provenance, Subject, strict_json};
+use countersign_policy::mapping::Mappings;
+use serde_json::{Value, value::RawValue};
+
+use super::envelope::{self, Envelope, imitates};
+use crate::local::wire::Direction;
+
+/// What connecting to a server is called, whatever the revision of MCP calls it.
+const CONNECT: &str = "connect";
+/// The member of an operation's context that holds parameters which no mapping knows of.
+const PARAMS: &str = "params";
+/// The member of an operation's context that says that a request goes from the server to the client.
+const DIRECTION: &str = "direction";
+
+/// The parameters that the protocol knows, as far as evaluated requests have them.
+const KNOWN_PARAMS: [&str; 8] = ["_meta", "arguments", "name", "ref", "requestId", "task", "taskId", "uri"];
+
+/// A message as it comes from a client of the local API.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The server's name.
+    pub server: String,
+    /// Which way the message goes.
+    pub direction: Direction,
+    /// The message, byte for byte.
+    pub message: String,
+    /// The digest of the tool's definition.
+    pub tool_pin: Option<Digest>,
+    /// Why and where.
+    pub provenance: Provenance,
+    /// The `traceparent` of the relay's environment.
+    pub trace: Option<String>,
+}
+
+/// Why a message is no operation. It is a deny (I6).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Unreadable {
+    /// What it seems to be about.
+    pub about: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// The intent of forwarding a message.
+///
+/// # Errors
+/// When it is not one request that every reader reads alike.
+pub fn intent(observed: Observed, agent: &Subject) -> Result<Intent, Unreadable> {
+    let unreadable =
+        |about: &str, why: String| Unreadable { about: format!("{}/{about}", observed.server), why };
+    let read = envelope::read(observed.message.as_bytes());
+    let (method, params) = match read.map_err(|error| unreadable("", error.message))? {
+        Envelope::Request { method, params, .. } => (method, params),
+        Envelope::Notification { method, .. } => return Err(unreadable(&method, "not a request".to_owned())),
+        Envelope::Response { .. } => return Err(unreadable("", "not a request".to_owned())),
+    };
+    let (params, meta) =
+        read_params(params.as_deref().unwrap_or("{}")).map_err(|why| unreadable(&method, why))?;
+    let act = match (observed.direction, method.as_str()) {
+        (Direction::ToServer, "tools/call") => call(&observed.server, params),
+        (direction, _) => request(&observed.server, direction, &method, &params, agent),
+    };
+    Ok(Intent {
+        interceptor: Interceptor::Mcp,
+        act: act.map_err(|why| unreadable(&method, why))?,
+        provenance: observed.provenance,
+        asserted_subject: None,
+        trace: meta.and_then(|meta| traceparent(&meta)).or(observed.trace),
+        tool_pin: observed.tool_pin,
+    })
+}
+
+/// The parameters, strictly read, and the raw `_meta`. That one belongs to the protocol: it carries
+/// progress tokens and traces, differs from call to call, and does not bind.
+fn read_params(params: &str) -> Result<(Object, Option<Box<RawValue>>), String> {
+    let mut members =
+        envelope::params_members(params).map_err(|_| "the params are not an object".to_owned())?;
+    if let Some(name) = members.keys().find(|name| imitates(name, &KNOWN_PARAMS)) {
+        return Err(format!("the parameter {name:?} differs from a known one by case only"));
+    }
+    let meta = members.remove("_meta");
+    let read = |(name, raw): (String, Box<RawValue>)| match strict_json::parse(raw.get().as_bytes()) {
+        Ok(value) => Ok((name, value)),
+        Err(error) => Err(format!("the parameter {name:?} is {error}")),
+    };
+    Ok((members.into_iter().map(read).collect::<Result<Object, String>>()?, meta))
+}
+
+fn call(server: &str, mut params: Object) -> Result<Act, String> {
+    let Some(Value::String(tool)) = params.remove("name") else {
+        return Err("a tool call needs the name of a tool".to_owned());
+    };
+    let arguments = match params.remove("arguments") {
+        None => Object::new(),
+        Some(Value::Object(arguments)) => arguments,
+        Some(_) => return Err("the arguments of a tool call are an object".to_owned()),
+    };
+    let mut facts = Object::new();
+    if !params.is_empty() {
+        // Whatever else the server is given binds, too.
+        facts.insert(PARAMS.to_owned(), Value::Object(params));
+    }
+    Ok(Act::Tool { server: server.to_owned(), tool, arguments, facts })
+}
+
+fn request(
+    server: &str,
+    direction: Direction,
+    method: &str,
+    params: &Object,
+    agent: &Subject,
+) -> Result<Act, String> {
+    let name = match (direction, method) {
+        (Direction::ToServer, "initialize" | "server/discover") => CONNECT,
+        _ => method,
+    };
+    // The default mappings of COAZ-MCP, which are the same in every bundle.
+    let mapped = Mappings::default().method(server, name, params).map_err(|error| error.to_string())?;
+    let (mut operation, projection) = mapped.into_operation(agent.clone());
+    if direction == Direction::ToClient {
+        operation.context.insert(DIRECTION.to_owned(), Value::from("to_client"));
+    }
+    Ok(Act::Operation { operation: Box::new(operation), projection })
+}
+
+fn traceparent(meta: &RawValue) -> Option<String> {
+    let meta: Value = serde_json::from_str(meta.get()).ok()?;
+    meta.get("traceparent").and_then(Value::as_str).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(message: &str) -> Result<Intent, Unreadable> {
+        read_as(Direction::ToServer, message)
+    }
+
+    fn read_as(direction: Direction, message: &str) -> Result<Intent, Unreadable> {
+        let observed = Observed {
+            server: "files".to_owned(),
+            direction,
+            message: message.to_owned(),
+            tool_pin: None,
+            provenance: Provenance::default(),
+            trace: Some("00-env".to_owned()),
+        };
+        let agent = serde_json::from_value(json!({"type": "Agent", "id": "a"})).unwrap();
+        intent(observed, &agent)
+    }
+
+    fn operation(message: &str) -> countersign_model::Operation {
+        match read(message).unwrap().act {
+            Act::Operation { operation, .. } => *operation,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_tool_call_binds_all_that_the_server_is_given_but_its_meta() {
+        let intent = read(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"write","arguments":{"path":"a"},
+               "task":{"ttl":1},"vendor":true,"_meta":{"progressToken":1152921504606846977,"traceparent":"00-meta"}}}"#,
+        )
+        .unwrap();
+        assert_eq!(intent.trace.as_deref(), Some("00-meta"));
+        let facts = json!({"params": {"task": {"ttl": 1}, "vendor": true}});
+        assert_eq!(
+            intent.act,
+            Act::Tool {
+                server: "files".to_owned(),
+                tool: "write".to_owned(),
+                arguments: json!({"path": "a"}).as_object().unwrap().clone(),
+                facts: facts.as_object().unwrap().clone(),
+            }
+        );
+    }
+
+    #[test]
+    fn other_requests_get_the_default_mappings() {
+        let read =
+            operation(r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"file:///a"}}"#);
+        assert_eq!(
+            (read.action.name.as_str(), read.resource.id.as_str()),
+            ("Mcp::resources/read", "file:///a")
+        );
+        let init =
+            operation(r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"x"}}"#);
+        assert_eq!((init.action.name.as_str(), init.resource.kind.as_str()), ("Mcp::connect", "Mcp::Server"));
+        let unknown = operation(r#"{"jsonrpc":"2.0","id":1,"method":"vendor/do","params":{"a":1}}"#);
+        assert_eq!(unknown.action.name, "Mcp::vendor/do");
+        assert_eq!(unknown.action.properties, *json!({"a": 1}).as_object().unwrap());
+    }
+
+    #[test]
+    fn a_request_to_the_client_is_not_the_same_as_one_to_the_server() {
+        let message =
+            r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{"messages":[]}}"#;
+        assert_ne!(read_as(Direction::ToClient, message).unwrap().act, read(message).unwrap().act);
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_no_operation() {
+        for params in [
+            r#"{"name":"read","Name":"delete","arguments":{}}"#,
+            r#"{"name":"read","arguments":{},"ARGUMENTS":{"path":"b"}}"#,
+            r#"{"name":"read","arguments":{"path":"a","path":"b"}}"#,
+            r#"{"name":"read","arguments":["a"]}"#,
+            r#"{"name":"read","arguments":{"size":9007199254740993}}"#,
+            r#"{"name":["read"],"arguments":{}}"#,
+            r#"{"arguments":{}}"#,
+            r#"["read"]"#,
+        ] {
+            let message = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+            assert!(read(&message).is_err(), "{params}");
+        }
+        for message in [
+            r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"read"}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a","URI":"b"}}"#,
+            "[]",
+        ] {
+            assert!(read(message).is_err(), "{message}");
+        }
+    }
+}
