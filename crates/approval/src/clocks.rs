@@ -37,9 +37,11 @@ impl Approval {
                 vec![Effect::Record(Occurrence::Lapsed), Effect::TellRequester]
             }
             (State::Claimed, Some(terms)) if self.grant_is_spent(terms, now) => {
+                // The last use's own report says the rest; otherwise it is the clock that ends the grant.
+                let lapsed = self.has_use_left().then_some(Effect::Record(Occurrence::Lapsed));
                 let end = self.summary();
                 self.close(end, now);
-                vec![Effect::TellRequester]
+                lapsed.into_iter().chain([Effect::TellRequester]).collect()
             }
             _ => Vec::new(),
         }
@@ -65,8 +67,7 @@ impl Approval {
     }
 
     fn grant_is_spent(&self, terms: &GrantTerms, now: Timestamp) -> bool {
-        let used_up = self.uses.len() >= usize::try_from(terms.uses).unwrap_or(usize::MAX);
-        !self.has_open_use() && (used_up || now >= terms.not_after)
+        !self.has_open_use() && (!self.has_use_left() || now >= terms.not_after)
     }
 
     /// What became of all uses together: the worst that is known.

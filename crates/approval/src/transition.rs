@@ -99,6 +99,7 @@ pub enum Occurrence {
     Denied,
     Expired,
     Cancelled,
+    /// Not started in time, or what was left of a grant of several uses was not.
     Lapsed,
     Revoked,
     Invalidated,

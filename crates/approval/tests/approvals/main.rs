@@ -1,9 +1,5 @@
 //! The life of an approval, from outside: who may vote, what time does, what can be used, what a grant says.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 mod fixture;
 

@@ -137,6 +137,11 @@ fn check_step(before: &Approval, input: &Input, now: Timestamp, after: &Approval
     if before.phase().is_terminal() {
         assert_eq!(before.state, after.state, "what is over stays over");
     }
+    if before.phase() != after.phase() {
+        let is_recorded = effects.iter().any(|effect| matches!(effect, Effect::Record(_)));
+        assert!(is_recorded, "no change without its audit event");
+        assert!(effects.contains(&Effect::TellRequester));
+    }
     if before.terms.is_some() {
         assert_eq!(before.terms, after.terms, "what was granted never grows");
     }

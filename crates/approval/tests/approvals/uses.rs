@@ -71,7 +71,9 @@ fn a_grant_of_several_uses_ends_when_all_are_used_or_its_time_is_up() {
 
     let partly = run(approved_for_three(), &[(20, claim(1, 20)), (21, outcome(1, Outcome::Executed))]);
     assert_eq!(partly.wake_at(), Some(crate::fixture::at(610)));
-    assert_eq!(run(partly, &[(610, Input::Tick)]).phase(), Phase::Executed);
+    let (ended, effects) = step(&partly, &Input::Tick, 610).unwrap();
+    assert_eq!(ended.phase(), Phase::Executed);
+    assert_eq!(effects, [Effect::Record(Occurrence::Lapsed), Effect::TellRequester]);
 }
 
 #[test]
