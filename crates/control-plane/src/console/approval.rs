@@ -115,7 +115,7 @@ fn side(view: &ApprovalView) -> Markup {
         div.stack {
             section.panel {
                 h2 { "Who decides" }
-                div.timeline { (requirements(&view.requirements)) }
+                div.inset { (requirements(&view.requirements)) }
             }
             section.panel {
                 h2 { "Timeline" }
@@ -123,7 +123,7 @@ fn side(view: &ApprovalView) -> Markup {
             }
             section.panel {
                 h2 { "Details" }
-                dl.facts.timeline { (facts(view)) }
+                dl.facts.column.inset { (facts(view)) }
             }
         }
     }

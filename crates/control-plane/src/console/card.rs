@@ -44,7 +44,7 @@ pub(crate) fn card(view: &ApprovalView, session: &Session, now: Timestamp) -> Ma
             }
             section aria-label="What will run" { (operation.summary()) }
             section.split { (why_policy(view)) (why_agent(view)) }
-            section aria-label="Who decides" { (requirements(&view.requirements)) (votes(&view.votes)) }
+            section.deciding aria-label="Who decides" { (requirements(&view.requirements)) (votes(&view.votes)) }
             (decide(view, session, Origin::Inbox))
         }
     }
@@ -53,8 +53,9 @@ pub(crate) fn card(view: &ApprovalView, session: &Session, now: Timestamp) -> Ma
 /// Who wants it, for whom, and how long there is to decide.
 pub(crate) fn byline(view: &ApprovalView, pending_at: Option<Timestamp>) -> Markup {
     html! {
-        div.line {
-            span { strong { (view.agent) } " wants to" }
+        div.byline {
+            div.line {
+                span { strong { (view.agent) } }
             @if let Some(initiator) = &view.provenance.initiator {
                 span {
                     "for " (exact(initiator.person.as_str())) " "
@@ -66,8 +67,9 @@ pub(crate) fn byline(view: &ApprovalView, pending_at: Option<Timestamp>) -> Mark
                 }
             }
             span { "owner " (view.owner) }
+            }
             @if let Some(now) = pending_at {
-                span.left { (countdown(view.decide_by, now)) }
+                span.clock { (countdown(view.decide_by, now)) }
             }
         }
     }
@@ -177,12 +179,11 @@ pub(crate) fn decide(view: &ApprovalView, session: &Session, origin: Origin) -> 
         form.decide method="post" action={ "/approvals/" (view.id) "/votes" } {
             (csrf(session))
             input type="hidden" name="from" value=(origin.as_str());
-            div {
+            div.reason {
                 label for=(field) { "Reason " span.quiet { "(optional)" } }
                 textarea id=(field) name="reason" rows="1" maxlength="2000" data-key=(field) {}
             }
             div.actions {
-                span.hint.quiet.small.keys { "Keys: " kbd { "?" } }
                 button.deny type="submit" name="decision" value="deny" data-key={ "deny-" (view.id) } { "Deny" }
                 button.approve type="submit" name="decision" value="approve" data-key={ "approve-" (view.id) } {
                     "Approve"

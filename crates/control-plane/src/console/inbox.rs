@@ -88,6 +88,9 @@ fn waiting(pending: &[ApprovalView], more: bool, session: &Session, now: Timesta
             @if pending.is_empty() { (nothing()) }
             @if !mine.is_empty() { (group("Waiting for you", mine, session, now)) }
             @if !others.is_empty() { (group("Waiting for others", others, session, now)) }
+            @if !pending.is_empty() {
+                p.quiet.small.keys { "Press " kbd { "?" } " for the keys." }
+            }
             @if more { p.quiet.small { "There are more; these are the newest " (PENDING) "." } }
         }
     }
@@ -141,9 +144,9 @@ fn past(view: &ApprovalView) -> Markup {
     html! {
         li {
             a href={ "/approvals/" (view.id) } {
-                span.title { (operation.headline()) }
-                span.line { (state_tag(&view.state)) (moment(view.updated_at)) }
-                span.line { (view.agent) }
+                span.title { (operation.name()) }
+                span.line { (view.agent) (moment(view.updated_at)) }
+                span.line { (state_tag(&view.state)) }
             }
         }
     }
@@ -167,7 +170,7 @@ pub(crate) fn voted(view: &ApprovalView, session: &Session) -> Markup {
     html! {
         div class=(class) role="status" {
             p {
-                (verb) " “" (operation.headline()) "” of " (view.agent) ". "
+                (verb) " " strong { (operation.name()) } " by " (view.agent) ". "
                 @if view.state == "pending" {
                     (missing) @if missing == 1 { " more approval is" } @else { " more approvals are" } " needed."
                 }

@@ -35,8 +35,16 @@ impl<'a> OperationView<'a> {
         self.text("/action/name")
     }
 
-    /// The action in words, for what the interceptors name themselves; otherwise the name as policy has it.
+    /// The action in words, and whether it touches production.
     pub(crate) fn headline(&self) -> Markup {
+        html! {
+            (self.name())
+            @if self.in_production() { " " span.tag.production { "production" } }
+        }
+    }
+
+    /// The action in words, for what the interceptors name themselves; otherwise the name as policy has it.
+    pub(crate) fn name(&self) -> Markup {
         let resource = self.text("/resource/id");
         let (verb, thing) = match self.action() {
             "Exec::run" => ("Run the program", ""),
@@ -44,10 +52,8 @@ impl<'a> OperationView<'a> {
             name => (name, self.text("/resource/type")),
         };
         html! {
-            span.verb { (exact(verb)) }
-            @if !thing.is_empty() { " " span.kind { (exact(thing)) } }
+            @if thing.is_empty() { span { (verb) } } @else { span.named { (exact(verb)) } " " span.kind { (exact(thing)) } }
             " " span.target { (exact(resource)) }
-            @if self.in_production() { " " span.tag.production { "production" } }
         }
     }
 
@@ -123,14 +129,10 @@ impl<'a> OperationView<'a> {
 
     fn object(&self, members: &Map<String, Value>, path: &str, depth: usize) -> Markup {
         html! {
-            table.members {
-                tbody {
-                    @for (name, member) in members {
-                        tr {
-                            th scope="row" { (exact(name)) }
-                            td { (self.value(member, &below(path, name), depth)) }
-                        }
-                    }
+            dl.members {
+                @for (name, member) in members {
+                    dt { (exact(name)) }
+                    dd { (self.value(member, &below(path, name), depth)) }
                 }
             }
         }

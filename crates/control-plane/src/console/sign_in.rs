@@ -4,7 +4,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Redirect, Response},
 };
-use countersign_model::PersonId;
+use countersign_model::{PersonId, Timestamp};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -32,11 +32,11 @@ pub(crate) async fn page(
     if session(&headers, &state).await?.is_some() {
         return Ok(Redirect::to(local_path(&next).unwrap_or("/")).into_response());
     }
-    Ok(token_page(&state, &next, None).into_response())
+    Ok(token_page(state.identity.now(), &next, None).into_response())
 }
 
-fn token_page(state: &ConsoleState, next: &str, problem: Option<&str>) -> Markup {
-    let frame = Frame { title: "Sign in", session: None, now: state.identity.now(), live: false };
+fn token_page(now: Timestamp, next: &str, problem: Option<&str>) -> Markup {
+    let frame = Frame { title: "Sign in", session: None, now, live: false };
     frame.page(&html! {
         section.panel.pad.narrow.signin {
             (brand())
@@ -52,8 +52,8 @@ fn token_page(state: &ConsoleState, next: &str, problem: Option<&str>) -> Markup
                         spellcheck="false" aria-describedby="token-help";
                 }
                 p.help id="token-help" {
-                    "It starts with " code { "cs_" } ". An administrator or the person who started this "
-                    "installation has it for you; " code { "countersign tokens create" } " makes you another."
+                    "It starts with " code { "cs_" } ". Whoever set this installation up has yours; "
+                    code { "countersign tokens create" } " makes another."
                 }
                 button.primary type="submit" { "Sign in" }
             }
@@ -77,7 +77,7 @@ pub(crate) async fn with_token(
 ) -> Response {
     match state.identity.sign_in_with_token(&form.token, address).await {
         Ok(secret) => signed_in(&state, &secret, &form.next),
-        Err(error) => refused(&error, |problem| token_page(&state, &form.next, Some(problem))),
+        Err(error) => refused(&error, |problem| token_page(state.identity.now(), &form.next, Some(problem))),
     }
 }
 

@@ -5,11 +5,13 @@
   const main = document.querySelector("main");
 
   // Times. The server writes UTC; the reader's own zone is better.
-  const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+  const calendar = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const show = (at) => (at.toDateString() === new Date().toDateString() ? clock : calendar).format(at);
   const showTimes = () => {
     for (const time of document.querySelectorAll("time[data-at]:not([title])")) {
       time.title = time.dateTime;
-      time.textContent = clock.format(new Date(time.dateTime));
+      time.textContent = show(new Date(time.dateTime));
     }
   };
 
