@@ -8,6 +8,8 @@
 //!
 //! - The program is looked up once, in the caller's `PATH`; its file (symbolic links resolved) and the
 //!   SHA-256 of its content bind, and are checked again right before it is started ([`program`]).
+//! - A program goes by its name alone only if it was found where the sidecar's own `PATH` has programs.
+//!   The caller's `PATH` is the caller's: an `ls` in a folder of the agent's is not `ls` ([`normalise`]).
 //! - `argv` and the working directory bind as they are, and with them the content of the files that
 //!   the words name ([`inputs`]).
 //! - The environment binds in full but for a short list of variables that only say how output looks;

@@ -87,14 +87,13 @@ impl Prepared {
         folder: &Path,
         stdin: Stdin,
     ) -> Result<Self, PrepareError> {
-        let mut argv = words.iter().map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
-        let name = argv.first_mut().ok_or(PrepareError::Empty)?;
+        let argv = words.iter().map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
+        let name = argv.first().ok_or(PrepareError::Empty)?;
         let given = Environment::of(variables, also_shown)?;
         let search = given.given.get(OsStr::new("PATH"));
         let program = Program::find(name, search.map(OsString::as_os_str), folder)?;
-        // Policy goes by where the program was found: `ls` in a folder of the agent's own is not `ls`.
-        *name = text(program.found.as_os_str())?;
         let command = Command {
+            found: text(program.found.as_os_str())?,
             program: text(program.path.as_os_str())?,
             program_digest: program.digest,
             files: inputs::named_files(argv.get(1..).unwrap_or_default(), folder),
@@ -132,8 +131,7 @@ impl Prepared {
         let mut command = std::process::Command::new(&self.program.path);
         let mut words = self.command.argv.iter();
         if let Some(name) = words.next() {
-            // The file is the one at the end of the links, but programs with many names act by the name
-            // that they were called by.
+            // Programs with many names act by the name that they were called by.
             command.arg0(name);
         }
         command.args(words).current_dir(&self.command.cwd).env_clear().envs(&self.given.given);

@@ -15,4 +15,4 @@ pub mod server;
 pub mod wire;
 
 pub use client::{Exchange, LocalClient, LocalError};
-pub use server::router;
+pub use server::{Settings, router};

@@ -26,18 +26,30 @@ use super::wire::{
     self, DeniedEvent, Event, HeldEvent, MAX_REQUEST, OperationRequest, OutcomeReport, PermitEvent, Problem,
     WaitingEvent,
 };
-use crate::{exec, mcp};
+use crate::{
+    exec::{self, normalise::ProgramFolders},
+    mcp,
+};
 
 /// How often a waiting client hears something, so that each side notices when the other is gone.
 const TICK: Duration = Duration::from_secs(5);
 /// How many events may wait for a client that does not read them.
 const QUEUE: usize = 16;
 
-/// The local API over a gate. `console` is the address at which reviewers decide, if it is known.
+/// What the local API needs to know.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The address at which reviewers decide, if it is known.
+    pub console: Option<String>,
+    /// The folders whose programs go by their names: those of the sidecar's own `PATH`.
+    pub folders: ProgramFolders,
+}
+
+/// The local API over a gate.
 ///
 /// Whoever serves this must know that the peer may act as the agent: every client can submit operations.
-pub fn router(gate: Gate, console: Option<String>) -> Router {
-    let desk = Arc::new(Desk { gate, console, running: Mutex::default() });
+pub fn router(gate: Gate, settings: Settings) -> Router {
+    let desk = Arc::new(Desk { gate, settings, running: Mutex::default() });
     Router::new()
         .route(wire::OPERATIONS, post(submit))
         .route("/local/v1/executions/{execution}/outcome", post(finish))
@@ -49,7 +61,7 @@ pub fn router(gate: Gate, console: Option<String>) -> Router {
 /// What the requests share.
 struct Desk {
     gate: Gate,
-    console: Option<String>,
+    settings: Settings,
     running: Mutex<HashMap<EvaluationId, oneshot::Sender<Report>>>,
 }
 
@@ -155,7 +167,7 @@ impl Desk {
     ) -> Result<Intent, (mcp::normalise::Unreadable, Option<String>)> {
         match request {
             OperationRequest::Exec { command, provenance, trace } => {
-                Ok(exec::normalise::intent(command, provenance, trace))
+                Ok(exec::normalise::intent(command, &self.settings.folders, provenance, trace))
             }
             OperationRequest::Mcp { server, direction, message, tool_pin, provenance, trace } => {
                 let environment = trace.clone();
@@ -178,7 +190,7 @@ impl Desk {
         };
         say(events, Event::Held(told)).await;
         let (news, mut changes) = watch::channel(None);
-        let console = self.console.as_deref();
+        let console = self.settings.console.as_deref();
         let mut hold = std::pin::pin!(self.gate.hold(held, |status: &Status| {
             news.send_replace(Some(waiting(status, console)));
         }));

@@ -66,11 +66,13 @@ pub enum OperationRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
-    /// The program's file, found and without symbolic links.
+    /// Where the program was found, absolute.
+    pub found: String,
+    /// The program's file, without symbolic links.
     pub program: String,
     /// The digest of that file.
     pub program_digest: Digest,
-    /// The words of the command. The first is where the program was found, absolute.
+    /// The words of the command, as they were written.
     pub argv: Vec<String>,
     /// The files that the words name, with the digest of their content.
     #[serde(default)]

@@ -7,9 +7,8 @@
 //!
 //! | message | what happens |
 //! |---|---|
-//! | `ping`, `notifications/*`, lists, `logging/setLevel` | passes |
-//! | `initialize`, `server/discover` | evaluated as `connect` to the server |
-//! | `tools/call`, `resources/read`, `prompts/get` | evaluated, held, forwarded, its outcome recorded |
+//! | `ping`, `notifications/*` | passes |
+//! | `tools/call`, `resources/read`, `prompts/get`, `initialize`, lists, … | evaluated by COAZ-MCP's mappings, held, forwarded, its outcome recorded |
 //! | any other request | evaluated under its own name: without a policy for it, denied (I6) |
 //! | `notifications/cancelled` of a held request | withdraws it; neither is ever forwarded |
 //! | `sampling/createMessage`, `elicitation/create` from the server | evaluated; otherwise the server's messages pass |

@@ -11,8 +11,6 @@ use serde_json::{Value, value::RawValue};
 use super::envelope::{self, Envelope, imitates};
 use crate::local::wire::Direction;
 
-/// What connecting to a server is called, whatever the revision of MCP calls it.
-const CONNECT: &str = "connect";
 /// The member of an operation's context that holds parameters which no mapping knows of.
 const PARAMS: &str = "params";
 /// The member of an operation's context that says that a request goes from the server to the client.
@@ -117,12 +115,8 @@ fn request(
     params: &Object,
     agent: &Subject,
 ) -> Result<Act, String> {
-    let name = match (direction, method) {
-        (Direction::ToServer, "initialize" | "server/discover") => CONNECT,
-        _ => method,
-    };
     // The default mappings of COAZ-MCP, which are the same in every bundle.
-    let mapped = Mappings::default().method(server, name, params).map_err(|error| error.to_string())?;
+    let mapped = Mappings::default().method(server, method, params).map_err(|error| error.to_string())?;
     let (mut operation, projection) = mapped.into_operation(agent.clone());
     if direction == Direction::ToClient {
         operation.context.insert(DIRECTION.to_owned(), Value::from("to_client"));
@@ -195,7 +189,10 @@ mod tests {
         );
         let init =
             operation(r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"x"}}"#);
-        assert_eq!((init.action.name.as_str(), init.resource.kind.as_str()), ("Mcp::connect", "Mcp::Server"));
+        assert_eq!(
+            (init.action.name.as_str(), init.resource.kind.as_str()),
+            ("Mcp::initialize", "Mcp::Server")
+        );
         let unknown = operation(r#"{"jsonrpc":"2.0","id":1,"method":"vendor/do","params":{"a":1}}"#);
         assert_eq!(unknown.action.name, "Mcp::vendor/do");
         assert_eq!(unknown.action.properties, *json!({"a": 1}).as_object().unwrap());

@@ -367,18 +367,9 @@ impl Request<'_> {
     }
 }
 
-/// The requests of a client that policy need not look at: they change nothing and show nothing of a
-/// resource's content (COAZ-MCP names `ping`; lists are filtered, not refused).
+/// The requests of a client that policy does not look at (COAZ-MCP, pass-through operations).
 fn passes(method: &str) -> bool {
-    matches!(
-        method,
-        "ping"
-            | "tools/list"
-            | "resources/list"
-            | "resources/templates/list"
-            | "prompts/list"
-            | "logging/setLevel"
-    )
+    method == "ping"
 }
 
 /// The requests of a server that policy looks at: both have the client's model or user do something.
