@@ -1,7 +1,7 @@
 //! The approval state machine, its requirements and votes, and signed grants. Pure.
 //!
 //! A [`Submission`] is what a sidecar asks; a [`Request`] is what the control plane freezes from it;
-//! an [`Approval`] is that request with its votes, its uses and its [`State`]. [`transition`] is the
+//! an [`Approval`] is that request with its votes, its uses and its [`State`]. [`transition()`] is the
 //! only way from one state to the next, and says as data ([`Effect`]) what the world must be told.
 //!
 //! ```text
