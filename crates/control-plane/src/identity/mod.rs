@@ -17,6 +17,8 @@ mod same_origin;
 mod secret;
 mod seen;
 mod sessions;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
