@@ -147,7 +147,7 @@ pub(crate) struct ReasonBody {
 }
 
 /// Cancels a pending approval: for the agent's owner and for admins.
-#[utoipa::path(post, path = "/api/v1/approvals/{id}/cancel", tag = "approvals", request_body = ReasonBody,
+#[utoipa::path(post, path = "/api/v1/approvals/{id}/cancel", tag = "approvals",
     params(("id" = String, Path, description = "The approval"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
     responses((status = 200, body = ApprovalView), (status = "default", body = ProblemDetails)))]
@@ -155,10 +155,8 @@ pub(crate) async fn cancel(
     State(state): State<ApiState>,
     Caller(actor): Caller,
     PathOf(id): PathOf<ApprovalId>,
-    JsonBody(body): JsonBody<ReasonBody>,
 ) -> Result<Response, Problem> {
-    let reason = bounded_reason(body.reason)?;
-    Ok(tagged(StatusCode::OK, state.services.approvals.cancel(&actor, id, reason).await?))
+    Ok(tagged(StatusCode::OK, state.services.approvals.cancel(&actor, id).await?))
 }
 
 /// Takes an approval back before it is used: for the agent's owner, those who approved, and admins.

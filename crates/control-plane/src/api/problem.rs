@@ -187,6 +187,9 @@ impl From<AgentError> for Problem {
             AgentError::Revoked(_) => {
                 Self::new(StatusCode::CONFLICT, "agent_revoked", "The agent is revoked").detail(detail)
             }
+            AgentError::TokenUsed(_) => {
+                Self::new(StatusCode::CONFLICT, "join_token_used", "The join token was used").detail(detail)
+            }
             AgentError::Cursor => Self::bad_request(detail),
             AgentError::Store(error) => Self::unavailable(&error),
         }

@@ -1,14 +1,23 @@
 //! Approvals: list, show, vote, cancel, revoke, follow.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use countersign_approval::{Approval, CancelReason, Input, Phase};
 use countersign_model::{AgentName, ApprovalId, DecidingPolicy, Digest, PersonId, Provenance, Timestamp};
+use countersign_store::{ApplyRefusal, CommandError, CursorError, PageError, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
-use super::{MissingRight, Page, PageRequest, require};
-use crate::identity::{Actor, Right};
+use super::{
+    MissingRight, Page, PageRequest, Parts,
+    approval_view::{refusal_code, voter},
+    require,
+};
+use crate::{
+    broker,
+    identity::{Actor, Right},
+};
 
 /// Which approvals are wanted; everything that is set must match.
 #[derive(Debug, Clone, Default)]
@@ -195,13 +204,51 @@ pub enum ApprovalError {
     Store(String),
 }
 
+impl From<StoreError> for ApprovalError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl From<CursorError> for ApprovalError {
+    fn from(error: CursorError) -> Self {
+        Self::Query(error.to_string())
+    }
+}
+
+impl From<PageError> for ApprovalError {
+    fn from(error: PageError) -> Self {
+        match error {
+            PageError::Cursor(error) => error.into(),
+            PageError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CommandError<ApplyRefusal>> for ApprovalError {
+    fn from(error: CommandError<ApplyRefusal>) -> Self {
+        match error {
+            CommandError::Refused(ApplyRefusal::Unknown(id)) => Self::NotFound(id),
+            CommandError::Refused(ApplyRefusal::Changed { current }) => Self::Stale { current },
+            CommandError::Refused(ApplyRefusal::Refused(refusal)) => {
+                Self::Refused { code: refusal_code(&refusal).to_owned(), reason: refusal.to_string() }
+            }
+            CommandError::Store(error) => error.into(),
+        }
+    }
+}
+
 /// Manages approvals.
 #[derive(Debug, Clone)]
 pub struct Approvals {
-    changes: broadcast::Sender<Change>,
+    parts: Arc<Parts>,
 }
 
 impl Approvals {
+    pub(super) fn new(parts: Arc<Parts>) -> Self {
+        Self { parts }
+    }
+
     /// Approvals that match, newest first.
     ///
     /// # Errors
@@ -209,20 +256,30 @@ impl Approvals {
     pub async fn list(
         &self,
         actor: &Actor,
-        _filter: &ApprovalFilter,
-        _page: &PageRequest,
+        filter: &ApprovalFilter,
+        page: &PageRequest,
     ) -> Result<Page<ApprovalView>, ApprovalError> {
         require(actor, Right::Read)?;
-        Err(unopened())
+        let phase = filter.state.as_deref().map(phase).transpose()?;
+        let agent = match &filter.agent {
+            None => None,
+            Some(name) => match self.parts.store.agent_by_name(name).await? {
+                Some(agent) => Some(agent.id),
+                None => return Ok(Page { items: Vec::new(), next: None }),
+            },
+        };
+        let filter = countersign_store::ApprovalFilter { phase, agent };
+        let found = self.parts.store.approvals(filter, page.to_store()?).await?;
+        Ok(Page::of(found, |approval| self.view(approval, actor)))
     }
 
     /// One approval.
     ///
     /// # Errors
     /// When there is none of that id.
-    pub async fn get(&self, actor: &Actor, _id: ApprovalId) -> Result<ApprovalView, ApprovalError> {
+    pub async fn get(&self, actor: &Actor, id: ApprovalId) -> Result<ApprovalView, ApprovalError> {
         require(actor, Right::Read)?;
-        Err(unopened())
+        Ok(self.view(&self.parts.broker.approval(id).await?, actor))
     }
 
     /// Casts the actor's vote. Whether it counts is for the approval's own rules to say (I3, I4).
@@ -232,25 +289,34 @@ impl Approvals {
     pub async fn vote(
         &self,
         actor: &Actor,
-        _id: ApprovalId,
-        _ballot: Ballot,
+        id: ApprovalId,
+        ballot: Ballot,
     ) -> Result<ApprovalView, ApprovalError> {
         require(actor, Right::Vote)?;
-        Err(unopened())
+        let ballot = broker::Ballot {
+            voter: voter(actor, &ballot.channel),
+            decision: match ballot.decision {
+                VoteDecision::Approve => countersign_approval::VoteDecision::Approve,
+                VoteDecision::Deny => countersign_approval::VoteDecision::Deny,
+            },
+            reason: ballot.reason,
+            expected_version: ballot.expected_version,
+        };
+        let approval = self.parts.broker.vote(id, ballot, actor.audit_name()).await?;
+        Ok(self.view(&approval, actor))
     }
 
     /// Cancels a pending approval: its agent's owner, or an admin.
     ///
     /// # Errors
     /// When the actor may not, or it is no longer pending.
-    pub async fn cancel(
-        &self,
-        actor: &Actor,
-        _id: ApprovalId,
-        _reason: Option<String>,
-    ) -> Result<ApprovalView, ApprovalError> {
+    pub async fn cancel(&self, actor: &Actor, id: ApprovalId) -> Result<ApprovalView, ApprovalError> {
         require(actor, Right::Read)?;
-        Err(unopened())
+        let approval = self.parts.broker.approval(id).await?;
+        if approval.request.owner != actor.person {
+            require(actor, Right::Admin)?;
+        }
+        self.apply(actor, id, Input::Cancel { why: CancelReason::Requester }).await
     }
 
     /// Takes an approval back before it is executed: its agent's owner, one who approved it, or an admin.
@@ -260,11 +326,27 @@ impl Approvals {
     pub async fn revoke(
         &self,
         actor: &Actor,
-        _id: ApprovalId,
-        _reason: Option<String>,
+        id: ApprovalId,
+        reason: Option<String>,
     ) -> Result<ApprovalView, ApprovalError> {
         require(actor, Right::Read)?;
-        Err(unopened())
+        let approval = self.parts.broker.approval(id).await?;
+        let voted = approval.votes.iter().any(|vote| vote.person == actor.person);
+        if approval.request.owner != actor.person && !voted {
+            require(actor, Right::Admin)?;
+        }
+        self.apply(actor, id, Input::Revoke { by: actor.audit_name(), reason }).await
+    }
+
+    async fn apply(
+        &self,
+        actor: &Actor,
+        id: ApprovalId,
+        input: Input,
+    ) -> Result<ApprovalView, ApprovalError> {
+        let change = countersign_store::Change { id, input, agent: None, expected_version: None };
+        let applied = self.parts.broker.apply(change, actor.audit_name()).await?;
+        Ok(self.view(&applied.approval, actor))
     }
 
     /// Waits until the approval's version is greater than `known`, or the time is over; then as [`Self::get`].
@@ -274,12 +356,13 @@ impl Approvals {
     pub async fn wait(
         &self,
         actor: &Actor,
-        _id: ApprovalId,
-        _known: u64,
-        _timeout: Duration,
+        id: ApprovalId,
+        known: u64,
+        timeout: Duration,
     ) -> Result<ApprovalView, ApprovalError> {
         require(actor, Right::Read)?;
-        Err(unopened())
+        let approval = self.parts.broker.wait_for(id, None, known, timeout).await?;
+        Ok(self.view(&approval, actor))
     }
 
     /// Everything that changes from now on. A receiver that falls behind is told how much it missed
@@ -289,10 +372,18 @@ impl Approvals {
     /// When the actor may not read.
     pub fn subscribe(&self, actor: &Actor) -> Result<broadcast::Receiver<Change>, ApprovalError> {
         require(actor, Right::Read)?;
-        Ok(self.changes.subscribe())
+        Ok(self.parts.hub.subscribe())
+    }
+
+    fn view(&self, approval: &Approval, actor: &Actor) -> ApprovalView {
+        ApprovalView::of(approval, actor, self.parts.clock.now())
     }
 }
 
-fn unopened() -> ApprovalError {
-    ApprovalError::Store("the store is not open".to_owned())
+fn phase(text: &str) -> Result<Phase, ApprovalError> {
+    let known = Phase::ALL.into_iter().find(|phase| phase.as_str() == text);
+    known.ok_or_else(|| {
+        let names: Vec<_> = Phase::ALL.iter().map(|phase| phase.as_str()).collect();
+        ApprovalError::Query(format!("{text:?} is not a state; there are {}", names.join(", ")))
+    })
 }

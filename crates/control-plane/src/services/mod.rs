@@ -4,6 +4,7 @@
 //! plain values that serialise as the API shows them.
 
 mod agents;
+mod approval_view;
 mod approvals;
 mod audit;
 mod page;
@@ -26,9 +27,21 @@ pub use policies::{
 };
 pub use status::{Readiness, StatusService};
 
-use countersign_model::PersonId;
+use std::sync::Arc;
 
-use crate::identity::{Actor, Right};
+use countersign_model::{PersonId, Seconds, TrustDomain};
+use countersign_store::Store;
+
+use crate::{
+    authority::CertificateAuthority,
+    broker::Broker,
+    clock::Clock,
+    distribution::{Catalogue, Distribution},
+    hub::Hub,
+    identity::{Actor, Right},
+    ledger::Ledger,
+    link::Registry,
+};
 
 /// Every service of a running control plane.
 #[derive(Debug, Clone)]
@@ -43,6 +56,41 @@ pub struct Services {
     pub audit: Audit,
     /// Readiness.
     pub status: StatusService,
+}
+
+/// What the services are made of.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Clock,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) distribution: Arc<Distribution>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) authority: Arc<CertificateAuthority>,
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) join_token_lifetime: Seconds,
+}
+
+impl Services {
+    /// The services of a control plane.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let parts = Arc::new(parts);
+        Self {
+            approvals: Approvals::new(Arc::clone(&parts)),
+            agents: Agents::new(Arc::clone(&parts)),
+            policies: Policies::new(Arc::clone(&parts)),
+            audit: Audit::new(Arc::clone(&parts)),
+            status: StatusService::new(parts),
+        }
+    }
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("trust_domain", &self.trust_domain).finish_non_exhaustive()
+    }
 }
 
 /// The actor may not do this.

@@ -1,5 +1,6 @@
 //! Pages of a list, by cursor.
 
+use countersign_store::CursorError;
 use serde::Serialize;
 
 /// Which page is wanted.
@@ -22,6 +23,12 @@ impl PageRequest {
     pub fn size(&self) -> usize {
         self.limit.unwrap_or(Self::DEFAULT).clamp(1, Self::MAX)
     }
+
+    /// The same request, as the store takes it.
+    pub(super) fn to_store(&self) -> Result<countersign_store::PageRequest, CursorError> {
+        let after = self.cursor.as_deref().map(str::parse).transpose()?;
+        Ok(countersign_store::PageRequest { limit: self.size(), after })
+    }
 }
 
 /// Some items of a list, and where the next ones start.
@@ -31,4 +38,12 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// The cursor of the next page; `null` on the last.
     pub next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page of the store, each item as `view` shows it.
+    pub(super) fn of<S>(page: countersign_store::Page<S>, view: impl FnMut(&S) -> T) -> Self {
+        let next = page.next.map(|next| next.to_string());
+        Self { items: page.items.iter().map(view).collect(), next }
+    }
 }

@@ -1,13 +1,17 @@
 //! Policy revisions: push, history, rollback.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use countersign_model::{Digest, PersonId, Revision, Timestamp};
+use countersign_model::{Digest, Revision, Timestamp};
+use countersign_store::{CursorError, PageError, PolicyRevision, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{MissingRight, Page, PageRequest, require};
-use crate::identity::{Actor, Right};
+use super::{MissingRight, Page, PageRequest, Parts, require};
+use crate::{
+    distribution::PushError,
+    identity::{Actor, Right},
+};
 
 /// A bundle to validate or push: relative paths and contents, as they lie in the directory.
 #[derive(Debug, Clone)]
@@ -66,8 +70,7 @@ pub struct RevisionView {
     /// The revision whose files it brought back, when it is a rollback.
     pub rollback_of: Option<u64>,
     /// Who pushed it.
-    #[schema(value_type = String)]
-    pub by: PersonId,
+    pub by: String,
     /// When.
     #[schema(value_type = String)]
     pub at: Timestamp,
@@ -107,41 +110,81 @@ pub enum PolicyError {
     Store(String),
 }
 
+impl From<StoreError> for PolicyError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl From<CursorError> for PolicyError {
+    fn from(_: CursorError) -> Self {
+        Self::Cursor
+    }
+}
+
+impl From<PageError> for PolicyError {
+    fn from(error: PageError) -> Self {
+        match error {
+            PageError::Cursor(error) => error.into(),
+            PageError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PushError> for PolicyError {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Invalid(validation) => Self::Invalid(validation),
+            PushError::Unknown(revision) => Self::NotFound(revision),
+            other => Self::Store(other.to_string()),
+        }
+    }
+}
+
 /// Manages policy revisions.
 #[derive(Debug, Clone)]
-pub struct Policies {}
+pub struct Policies {
+    parts: Arc<Parts>,
+}
 
 impl Policies {
+    pub(super) fn new(parts: Arc<Parts>) -> Self {
+        Self { parts }
+    }
+
     /// Validates a bundle and runs its own tests, and changes nothing.
     ///
     /// # Errors
     /// When the actor may not; a bad bundle is an answer, not an error.
-    pub async fn validate(&self, actor: &Actor, _push: PushPolicy) -> Result<Validation, PolicyError> {
+    pub async fn validate(&self, actor: &Actor, push: PushPolicy) -> Result<Validation, PolicyError> {
         require(actor, Right::Read)?;
-        Err(unopened())
+        Ok(self.parts.distribution.validate(push.files).await)
     }
 
     /// Validates, tests, stores, signs and activates a bundle, and sends it to every connected sidecar (I7).
     ///
     /// # Errors
     /// When the actor may not, or the bundle is refused.
-    pub async fn push(&self, actor: &Actor, _push: PushPolicy) -> Result<RevisionView, PolicyError> {
+    pub async fn push(&self, actor: &Actor, push: PushPolicy) -> Result<RevisionView, PolicyError> {
         require(actor, Right::Policy)?;
-        Err(unopened())
+        let actor = actor.audit_name();
+        let pushed = self.parts.distribution.push(push.files, push.note, actor).await?;
+        Ok(self.view(&pushed))
     }
 
     /// Brings the files of an earlier revision back, as a new revision.
     ///
     /// # Errors
-    /// When the actor may not, or there is no such revision.
+    /// When the actor may not, there is no such revision, or its files no longer pass.
     pub async fn rollback(
         &self,
         actor: &Actor,
-        _revision: Revision,
-        _note: Option<String>,
+        revision: Revision,
+        note: Option<String>,
     ) -> Result<RevisionView, PolicyError> {
         require(actor, Right::Policy)?;
-        Err(unopened())
+        let pushed = self.parts.distribution.roll_back(revision, note, actor.audit_name()).await?;
+        Ok(self.view(&pushed))
     }
 
     /// Revisions, newest first.
@@ -151,10 +194,11 @@ impl Policies {
     pub async fn history(
         &self,
         actor: &Actor,
-        _page: &PageRequest,
+        page: &PageRequest,
     ) -> Result<Page<RevisionView>, PolicyError> {
         require(actor, Right::Read)?;
-        Err(unopened())
+        let found = self.parts.store.policy_history(page.to_store()?).await?;
+        Ok(Page::of(found, |revision| self.view(revision)))
     }
 
     /// One revision with its files; the active one when none is named.
@@ -164,13 +208,31 @@ impl Policies {
     pub async fn show(
         &self,
         actor: &Actor,
-        _revision: Option<Revision>,
+        revision: Option<Revision>,
     ) -> Result<RevisionDetail, PolicyError> {
         require(actor, Right::Read)?;
-        Err(unopened())
+        let found = match revision {
+            Some(revision) => self.parts.store.bundle(revision).await?,
+            None => self.parts.store.active_bundle().await?,
+        };
+        let found = found.ok_or(PolicyError::NotFound(revision.unwrap_or_default()))?;
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        let files = found.files.iter().map(|(path, bytes)| (path.clone(), text(bytes))).collect();
+        Ok(RevisionDetail { revision: self.view(&found.revision), files })
     }
-}
 
-fn unopened() -> PolicyError {
-    PolicyError::Store("the store is not open".to_owned())
+    fn view(&self, stored: &PolicyRevision) -> RevisionView {
+        let active = self.parts.catalogue.active().is_some_and(|edition| edition.revision == stored.revision);
+        RevisionView {
+            revision: stored.revision.0,
+            name: stored.name.clone(),
+            digest: stored.digest,
+            active,
+            rollback_of: stored.rollback_of.map(|revision| revision.0),
+            by: stored.by.clone(),
+            at: stored.at,
+            note: stored.note.clone(),
+            enforced_by: self.parts.registry.enforcing(stored.revision),
+        }
+    }
 }

@@ -1,0 +1,87 @@
+//! The command line of the control plane: configuration, start, signals, drain.
+
+use std::{env, path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use countersign_telemetry as telemetry;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    app::{self, App},
+    config::{Config, LogFormat, Sources, read_file},
+};
+
+/// Runs the control plane.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONTROL_CONFIG")]
+    config: Option<PathBuf>,
+    /// Overrides one setting; can be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    settings: Vec<(String, String)>,
+    /// Checks the configuration, reports every mistake, and ends.
+    #[arg(long)]
+    check_config: bool,
+    /// Replaces the certificate authority by a fresh one before starting. The one before stays
+    /// trusted until its end, so that no sidecar is cut off.
+    #[arg(long)]
+    rotate_authority: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl Arguments {
+    fn load(&self) -> anyhow::Result<Config> {
+        let toml = self.config.as_deref().map(read_file).transpose()?;
+        let environment = env::vars_os()
+            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+        // The variable that names the file is not a setting of it.
+        let environment = environment.filter(|(name, _)| name != "COUNTERSIGN_CONTROL_CONFIG").collect();
+        Ok(Config::load(&Sources { toml, environment, flags: self.settings.clone() })?)
+    }
+}
+
+/// Runs the command until a signal or a failure ends it.
+///
+/// # Errors
+/// When the configuration is wrong, the start fails, or a part of the control plane fails.
+pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let config = arguments.load()?;
+    if arguments.check_config {
+        println!("the configuration is valid");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let settings = telemetry::Settings {
+        service_name: "countersign-control",
+        log_format: match config.log.format {
+            LogFormat::Text => telemetry::LogFormat::Text,
+            LogFormat::Json => telemetry::LogFormat::Json,
+        },
+        log_filter: config.log.filter.clone(),
+    };
+    let telemetry = telemetry::init(&settings, None)?;
+    if arguments.rotate_authority {
+        let fingerprint = app::rotate_authority(&config)?;
+        tracing::info!(%fingerprint, "the certificate authority was rotated");
+    }
+    let result = serve(config).await;
+    telemetry.shutdown();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut running = App::start(config).await.context("the control plane did not start")?;
+    tracing::info!(api = %running.api_addr(), link = %running.link_addr(), "ready");
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
+        _ = interrupt.recv() => tracing::info!("interrupted: shutting down"),
+        ended = running.ended() => return Ok(ended?),
+    }
+    Ok(running.shutdown().await?)
+}

@@ -1,0 +1,370 @@
+//! The control plane's configuration: a TOML file, overridden by the environment, overridden by flags.
+//!
+//! Every mistake is reported at once, unknown settings included: a misspelt setting that is
+//! silently ignored is a security setting that is not in force.
+
+mod settings;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use countersign_model::{Seconds, TrustDomain};
+
+pub use self::settings::ConfigProblems;
+use self::settings::Settings;
+
+/// The control plane's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where keys and the store live. Made with mode 0700.
+    pub data: PathBuf,
+    /// The trust domain that this control plane vouches for. Fixed at first start.
+    pub trust_domain: TrustDomain,
+    /// The REST API and the console.
+    pub api: ApiConfig,
+    /// The link to sidecars.
+    pub link: LinkConfig,
+    /// Where certificates come from.
+    pub authority: AuthorityConfig,
+    /// Spans of time.
+    pub times: Times,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// The REST API and the console.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// How people reach it, for links; `http://` and the address when not set.
+    pub public_url: Option<String>,
+    /// Whether something in front of it terminates TLS. Without it only a loopback address is taken,
+    /// since tokens would travel in the clear.
+    pub behind_tls_proxy: bool,
+}
+
+impl ApiConfig {
+    /// Whether people reach it over HTTPS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.behind_tls_proxy || self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+}
+
+/// The link to sidecars.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// Where it listens (UDP).
+    pub listen: SocketAddr,
+    /// How many sidecars may be connected at once.
+    pub max_sessions: usize,
+}
+
+/// Where certificates come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityConfig {
+    /// The operator's own CA; made at first start when not set.
+    pub files: Option<AuthorityFiles>,
+    /// How long a sidecar's certificate lasts. It is renewed at half of it.
+    pub svid_lifetime: Seconds,
+}
+
+/// A CA that the operator brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityFiles {
+    /// Its certificate, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM, readable by nobody else.
+    pub key: PathBuf,
+}
+
+/// Spans of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Times {
+    /// How long a join token can be redeemed.
+    pub join_token: Seconds,
+    /// How long a requester may be away before its requests are cancelled.
+    pub requester_lease: Seconds,
+    /// How often the ledger's head is signed, when it has grown.
+    pub checkpoint: Seconds,
+    /// How long a shutdown may take.
+    pub drain: Seconds,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            join_token: Seconds::new(3_600),
+            requester_lease: Seconds::new(60),
+            checkpoint: Seconds::new(10),
+            drain: Seconds::new(10),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("write \"text\" or \"json\""),
+        }
+    }
+}
+
+/// Logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How lines look.
+    pub format: LogFormat,
+    /// Which lines are written, as in `RUST_LOG`.
+    pub filter: String,
+}
+
+/// Where a configuration is read from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file's text, when there is a file.
+    pub toml: Option<String>,
+    /// Environment variables; those that are not for the control plane are passed over.
+    pub environment: Vec<(String, String)>,
+    /// `key=value` settings of the command line, in order.
+    pub flags: Vec<(String, String)>,
+}
+
+/// Every setting there is.
+const KEYS: [&str; 16] = [
+    "data",
+    "trust_domain",
+    "api.listen",
+    "api.public_url",
+    "api.behind_tls_proxy",
+    "link.listen",
+    "link.max_sessions",
+    "authority.certificate",
+    "authority.key",
+    "authority.svid_lifetime",
+    "times.join_token",
+    "times.requester_lease",
+    "times.checkpoint",
+    "times.drain",
+    "log.format",
+    "log.filter",
+];
+
+impl Config {
+    /// The configuration with every default, data in `data`, on the usual loopback ports.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>, trust_domain: TrustDomain) -> Self {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            data: data.into(),
+            trust_domain,
+            api: ApiConfig { listen: loopback(7700), public_url: None, behind_tls_proxy: false },
+            link: LinkConfig { listen: loopback(7701), max_sessions: 20_000 },
+            authority: AuthorityConfig { files: None, svid_lifetime: Seconds::new(3_600) },
+            times: Times::default(),
+            log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
+        }
+    }
+
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// With every mistake there is, not just the first.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigProblems> {
+        let mut settings = Settings::default();
+        if let Some(text) = &sources.toml {
+            settings.add_toml(text);
+        }
+        settings.add_environment(sources.environment.iter().cloned(), &KEYS);
+        for (key, text) in &sources.flags {
+            settings.add_flag(key, text);
+        }
+        let config = read(&mut settings);
+        settings.finish()?;
+        config.ok_or_else(|| ConfigProblems(vec!["data and trust_domain must be set".to_owned()]))
+    }
+
+    /// Where keys live.
+    pub(crate) fn keys_dir(&self) -> PathBuf {
+        self.data.join("keys")
+    }
+}
+
+fn read(settings: &mut Settings) -> Option<Config> {
+    let data: Option<String> = settings.take("data");
+    let trust_domain: Option<TrustDomain> = settings.take("trust_domain");
+    if data.is_none() {
+        settings.problem("data must be set: the folder for keys and the store");
+    }
+    if trust_domain.is_none() {
+        settings.problem("trust_domain must be set, for example \"example.org\"");
+    }
+    let placeholder = || "unset.invalid".parse().ok();
+    let mut config = Config::new(data.unwrap_or_default(), trust_domain.or_else(placeholder)?);
+    read_api(settings, &mut config.api);
+    read_into(settings, "link.listen", &mut config.link.listen);
+    read_into(settings, "link.max_sessions", &mut config.link.max_sessions);
+    read_authority(settings, &mut config.authority);
+    read_times(settings, &mut config.times);
+    read_into(settings, "log.format", &mut config.log.format);
+    read_into(settings, "log.filter", &mut config.log.filter);
+    Some(config)
+}
+
+fn read_into<T>(settings: &mut Settings, key: &str, field: &mut T)
+where
+    T: FromStr,
+    T::Err: std::fmt::Display,
+{
+    if let Some(value) = settings.take(key) {
+        *field = value;
+    }
+}
+
+fn read_api(settings: &mut Settings, api: &mut ApiConfig) {
+    read_into(settings, "api.listen", &mut api.listen);
+    read_into(settings, "api.behind_tls_proxy", &mut api.behind_tls_proxy);
+    api.public_url = settings.take("api.public_url");
+    let is_url = |url: &&String| url.starts_with("https://") || url.starts_with("http://");
+    if let Some(other) = api.public_url.as_ref().filter(|url| !is_url(url)) {
+        settings.problem(format!("api.public_url = {other:?}: must start with https:// or http://"));
+    }
+    if !api.listen.ip().is_loopback() && !api.behind_tls_proxy {
+        settings.problem(format!(
+            "api.listen = \"{}\": tokens would travel in the clear; listen on a loopback address, or put a \
+             TLS proxy in front and set api.behind_tls_proxy = true",
+            api.listen
+        ));
+    }
+}
+
+fn read_authority(settings: &mut Settings, authority: &mut AuthorityConfig) {
+    let certificate: Option<String> = settings.take("authority.certificate");
+    let key: Option<String> = settings.take("authority.key");
+    authority.files = match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            Some(AuthorityFiles { certificate: certificate.into(), key: key.into() })
+        }
+        (None, None) => None,
+        _ => {
+            settings.problem("authority.certificate and authority.key go together: set both or neither");
+            None
+        }
+    };
+    read_into(settings, "authority.svid_lifetime", &mut authority.svid_lifetime);
+    bounded(settings, "authority.svid_lifetime", authority.svid_lifetime, 60, 7 * 86_400);
+}
+
+fn read_times(settings: &mut Settings, times: &mut Times) {
+    read_into(settings, "times.join_token", &mut times.join_token);
+    read_into(settings, "times.requester_lease", &mut times.requester_lease);
+    read_into(settings, "times.checkpoint", &mut times.checkpoint);
+    read_into(settings, "times.drain", &mut times.drain);
+    bounded(settings, "times.join_token", times.join_token, 60, 7 * 86_400);
+    bounded(settings, "times.requester_lease", times.requester_lease, 5, 86_400);
+    bounded(settings, "times.checkpoint", times.checkpoint, 1, 3_600);
+    bounded(settings, "times.drain", times.drain, 1, 600);
+}
+
+fn bounded(settings: &mut Settings, key: &str, span: Seconds, least: u32, most: u32) {
+    if !(least..=most).contains(&span.get()) {
+        let (least, most) = (Seconds::new(least), Seconds::new(most));
+        settings.problem(format!("{key} = \"{span}\": must be from {least} to {most}"));
+    }
+}
+
+/// The text of a configuration file.
+///
+/// # Errors
+/// When it cannot be read, with its name.
+pub fn read_file(path: &Path) -> Result<String, ConfigProblems> {
+    std::fs::read_to_string(path)
+        .map_err(|error| ConfigProblems(vec![format!("{}: {error}", path.display())]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str) -> Result<Config, ConfigProblems> {
+        Config::load(&Sources { toml: Some(toml.to_owned()), ..Sources::default() })
+    }
+
+    #[test]
+    fn the_example_is_valid_and_names_every_setting() {
+        let example = include_str!("../../../../config/control.toml");
+        let config = load(example).unwrap();
+        assert_eq!(config.times, Times::default());
+        for key in KEYS {
+            let name = key.rsplit('.').next().unwrap();
+            assert!(example.contains(&format!("{name} =")), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once_with_its_place() {
+        let problems = load(
+            "data = \"/tmp/x\"\ntrust_domain = \"Not A Domain\"\nlatency = 3\n\
+             [api]\nlisten = \"0.0.0.0:1\"\n[times]\ndrain = \"soon\"\njoin_token = [1]\n[authority]\nkey = \"k\"\n",
+        )
+        .unwrap_err()
+        .to_string();
+        for expected in [
+            "line 2: trust_domain",
+            "line 3: there is no setting latency",
+            "tokens would travel in the clear",
+            "line 7: times.drain",
+            "line 8: times.join_token takes",
+            "set both or neither",
+        ] {
+            assert!(problems.contains(expected), "{expected}\n{problems}");
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_the_environment_over_the_file() {
+        let pair = |key: &str, text: &str| (key.to_owned(), text.to_owned());
+        let config = Config::load(&Sources {
+            toml: Some("data = \"/a\"\ntrust_domain = \"example.org\"\n[log]\nfilter = \"warn\"".to_owned()),
+            environment: vec![
+                pair("COUNTERSIGN_CONTROL_DATA", "/b"),
+                pair("COUNTERSIGN_CONTROL_LINK_LISTEN", "127.0.0.1:0"),
+                pair("HOME", "/root"),
+            ],
+            flags: vec![pair("data", "/c")],
+        })
+        .unwrap();
+        assert_eq!(config.data, PathBuf::from("/c"));
+        assert_eq!(config.link.listen.port(), 0);
+        assert_eq!(config.log.filter, "warn");
+    }
+
+    #[test]
+    fn a_misspelt_environment_variable_is_a_mistake() {
+        let problems = Config::load(&Sources {
+            toml: Some("data = \"/a\"\ntrust_domain = \"example.org\"".to_owned()),
+            environment: vec![("COUNTERSIGN_CONTROL_LNIK_LISTEN".to_owned(), "x".to_owned())],
+            flags: vec![],
+        })
+        .unwrap_err();
+        assert!(problems.to_string().contains("COUNTERSIGN_CONTROL_LNIK_LISTEN"));
+    }
+}

@@ -1,0 +1,213 @@
+//! What a sidecar can ask on its session, and the answers.
+//!
+//! Everything that is about an approval names the agent of the certificate, and the store answers only
+//! about that agent's own: one agent can neither see nor touch another's.
+
+use std::{sync::Arc, time::Duration};
+
+use countersign_approval::Input;
+use countersign_model::ApprovalId;
+use countersign_protocol::{
+    Ack, AuditAck, AuditBatch, BundleOutcome, CancelApproval, Frame, Heartbeat, HeartbeatAck, RefusalCode,
+    Refused, Renew, ReportClaim, ReportOutcome, Svid, WaitApproval,
+};
+use countersign_store::{AgentRefusal, ApplyRefusal, By, Change, CommandError, IngestRefusal, SubmitRefusal};
+use countersign_transport::{CloseCode, Exchange, ExchangeError};
+use futures::future::join_all;
+
+use super::{
+    Desk,
+    enrol::{ders, svid},
+    session::{Admitted, Peer, count},
+};
+use crate::{
+    broker::{Requester, SubmitError},
+    distribution::EditionError,
+};
+
+/// The longest wait for news of an approval, as the protocol has it.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+impl Desk {
+    /// Answers one question.
+    pub(super) async fn answer(self: Arc<Self>, admitted: Arc<Admitted>, mut exchange: Exchange) {
+        let asked = match exchange.receive().await {
+            Ok(asked) => asked,
+            // The transport has told the peer, or dropped it, and logged why.
+            Err(_) => return,
+        };
+        let answer = match asked {
+            Frame::WaitApproval(wait) => {
+                // Nobody computes an answer that nobody waits for any more.
+                tokio::select! {
+                    answer = self.wait(&admitted.peer, wait) => answer,
+                    () = exchange.abandoned() => return,
+                }
+            }
+            other => self.answer_now(&admitted, other).await,
+        };
+        let frame = answer.unwrap_or_else(Frame::from);
+        match exchange.answer(frame).await {
+            Ok(()) | Err(ExchangeError::Ended(_) | ExchangeError::Abandoned) => {}
+            Err(error) => tracing::debug!(agent = %admitted.peer.name, %error, "an answer did not arrive"),
+        }
+    }
+
+    async fn answer_now(&self, admitted: &Admitted, asked: Frame) -> Result<Frame, Refused> {
+        let peer = &admitted.peer;
+        match asked {
+            Frame::SubmitApproval(submission) => {
+                let requester =
+                    Requester { agent: peer.agent, name: peer.name.clone(), owner: peer.owner.clone() };
+                let status = self.broker.submit(requester, *submission).await;
+                status.map(Frame::from).map_err(|error| refused_submission(&error))
+            }
+            Frame::CancelApproval(CancelApproval { id, why }) => {
+                self.change(peer, id, Input::Cancel { why }).await?;
+                let status = self.broker.wait(peer.agent, id, 0, Duration::ZERO).await;
+                status.map(Frame::from).map_err(|error| refused_change(&error))
+            }
+            Frame::ReportClaim(ReportClaim { id, use_number, at }) => {
+                self.change(peer, id, Input::Claim { use_number, at }).await?;
+                Ok(Ack.into())
+            }
+            Frame::ReportOutcome(ReportOutcome { id, use_number, outcome, at }) => {
+                self.change(peer, id, Input::Outcome { use_number, outcome, at }).await?;
+                Ok(Ack.into())
+            }
+            Frame::AuditBatch(batch) => self.ingest(peer, batch).await.map(Frame::from),
+            Frame::Heartbeat(heartbeat) => Ok(self.heartbeat(admitted, heartbeat).await.into()),
+            Frame::Renew(renew) => self.renew(admitted, &renew).await.map(Frame::from),
+            other => Err(Refused {
+                code: RefusalCode::Unsupported,
+                message: format!("{} is not a question", other.kind().as_str()),
+            }),
+        }
+    }
+
+    async fn wait(&self, peer: &Peer, wait: WaitApproval) -> Result<Frame, Refused> {
+        let WaitApproval { id, known_version } = wait;
+        let status = self.broker.wait(peer.agent, id, known_version, LONGEST_WAIT).await;
+        status.map(Frame::from).map_err(|error| refused_change(&error))
+    }
+
+    async fn change(&self, peer: &Peer, id: ApprovalId, input: Input) -> Result<(), Refused> {
+        let change = Change { id, input, agent: Some(peer.agent), expected_version: None };
+        let applied = self.broker.apply(change, peer.id.to_string()).await;
+        applied.map(|_| ()).map_err(|error| refused_change(&error))
+    }
+
+    async fn ingest(&self, peer: &Peer, batch: AuditBatch) -> Result<AuditAck, Refused> {
+        let ingested = self.store.ingest(peer.id.clone(), batch.events, self.clock.now()).await;
+        let ingested = ingested.map_err(|error| refused_batch(&error))?;
+        for anomaly in &ingested.anomalies {
+            // Each of them is an event in the ledger, too (I8).
+            tracing::warn!(agent = %peer.name, ?anomaly, "a sidecar's audit events are not as they should be");
+        }
+        Ok(AuditAck { through: ingested.through })
+    }
+
+    async fn heartbeat(&self, admitted: &Admitted, heartbeat: Heartbeat) -> HeartbeatAck {
+        let now = self.clock.now();
+        let mut expired = false;
+        admitted.place.note(|liveness| {
+            liveness.last_seen = now;
+            liveness.lease_from = Some(now);
+            liveness.revision = heartbeat.revision;
+            liveness.spool_depth = heartbeat.spool_depth;
+            liveness.pending = count(heartbeat.pending.len());
+            expired = liveness.svid_expires_at.is_some_and(|end| end <= now);
+        });
+        if expired {
+            // A session does not outlive the identity that it was opened with, renewals counted.
+            admitted.session.close(CloseCode::Unauthenticated, "the certificate has expired");
+        }
+        self.extend_leases(&admitted.peer, &heartbeat.pending).await;
+        HeartbeatAck { lease_renewed_at: now }
+    }
+
+    /// Notes that the requesters of these approvals are still there. Those that are another agent's,
+    /// over, or unknown are passed over: there is nothing to keep alive.
+    pub(super) async fn extend_leases(&self, peer: &Peer, pending: &[ApprovalId]) {
+        let extend = |id: &ApprovalId| self.change(peer, *id, Input::RequesterHeartbeat);
+        for extended in join_all(pending.iter().map(extend)).await {
+            if let Err(refused) = extended {
+                tracing::debug!(agent = %peer.name, %refused, "no lease to extend");
+            }
+        }
+    }
+
+    /// Signs the next certificate of a sidecar. The name is its present certificate's.
+    async fn renew(&self, admitted: &Admitted, renew: &Renew) -> Result<Svid, Refused> {
+        let peer = &admitted.peer;
+        let now = self.clock.now();
+        let issued = self.authority.issue(&renew.csr, &peer.name, now).map_err(|error| {
+            tracing::warn!(agent = %peer.name, %error, "a renewal failed");
+            Refused { code: RefusalCode::Invalid, message: "the certificate request is refused".to_owned() }
+        })?;
+        // Recorded before it is handed out; a revoked agent gets none.
+        let by = By::new(peer.id.to_string(), now);
+        self.store.renew_svid(peer.agent, svid(&issued), by).await.map_err(|error| match error {
+            CommandError::Refused(AgentRefusal::Unknown | AgentRefusal::Revoked(_)) => {
+                Refused { code: RefusalCode::Revoked, message: "the agent was revoked".to_owned() }
+            }
+            CommandError::Store(error) => internal(&error),
+        })?;
+        admitted.place.note(|liveness| liveness.svid_expires_at = Some(issued.certificate.not_after));
+        let trust = self.trust().map_err(|error| internal(&error))?;
+        Ok(Svid { chain: ders(&issued), trust })
+    }
+
+    /// Notes what a sidecar made of a bundle.
+    pub(super) fn bundle_outcome(
+        &self,
+        admitted: &Admitted,
+        revision: Option<countersign_model::Revision>,
+        outcome: &BundleOutcome,
+    ) {
+        admitted.place.note(|liveness| liveness.revision = revision);
+        if let BundleOutcome::Refused(reason) = outcome {
+            tracing::error!(agent = %admitted.peer.name, reason, "a sidecar refused the policy in force");
+        }
+        self.hub.agent_changed(&admitted.peer.name);
+    }
+}
+
+fn refused_submission(error: &SubmitError) -> Refused {
+    let code = match error {
+        SubmitError::Edition(EditionError::Unknown(_)) => RefusalCode::Invalid,
+        SubmitError::Freeze(crate::broker::FreezeError::Outdated(_)) => RefusalCode::Conflict,
+        SubmitError::Freeze(_) | SubmitError::Refused(SubmitRefusal::Request(_)) => RefusalCode::Invalid,
+        SubmitError::Refused(SubmitRefusal::KeyTaken(_)) | SubmitError::NoPolicy => RefusalCode::Conflict,
+        SubmitError::Refused(SubmitRefusal::NotEnrolled) => RefusalCode::Revoked,
+        SubmitError::Edition(_) | SubmitError::Store(_) | SubmitError::Entropy(_) => return internal(error),
+    };
+    Refused { code, message: error.to_string() }
+}
+
+fn refused_change(error: &CommandError<ApplyRefusal>) -> Refused {
+    match error {
+        CommandError::Refused(refusal @ ApplyRefusal::Unknown(_)) => {
+            Refused { code: RefusalCode::NotFound, message: refusal.to_string() }
+        }
+        CommandError::Refused(refusal) => {
+            Refused { code: RefusalCode::Conflict, message: refusal.to_string() }
+        }
+        CommandError::Store(error) => internal(error),
+    }
+}
+
+fn refused_batch(error: &CommandError<IngestRefusal>) -> Refused {
+    match error {
+        CommandError::Refused(refusal) => {
+            Refused { code: RefusalCode::Invalid, message: refusal.to_string() }
+        }
+        CommandError::Store(error) => internal(error),
+    }
+}
+
+/// What failed here is for the log; the sidecar only learns that it may try again.
+fn internal(error: &dyn std::fmt::Display) -> Refused {
+    tracing::error!(%error, "a sidecar's question could not be answered");
+    Refused { code: RefusalCode::Internal, message: "the control plane cannot answer now".to_owned() }
+}

@@ -1,0 +1,134 @@
+//! An approval as people see it: made from the same canonical form that the digest binds (I12).
+
+use approval::{Approval, Input, Phase, Progress, Refusal, Voter, transition};
+use countersign_approval as approval;
+use countersign_model::{Requirement, RequirementKind, Timestamp, VoteId};
+
+use super::approvals::{ApprovalView, MayVote, RequirementView, VoteDecision, VoteView};
+use crate::{
+    identity::{Actor, ActorKind, Right, Role},
+    trace::trace_id,
+};
+
+impl ApprovalView {
+    /// The approval as `actor` sees it now.
+    pub(super) fn of(approval: &Approval, actor: &Actor, now: Timestamp) -> Self {
+        let request = &approval.request;
+        let submission = &request.submission;
+        let operation = serde_json::from_str(&submission.operation).unwrap_or_default();
+        Self {
+            id: request.id,
+            version: approval.version,
+            state: approval.phase().to_string(),
+            reason: approval.reason(),
+            agent: request.agent_name.clone(),
+            owner: request.owner.clone(),
+            interceptor: submission.interceptor.clone(),
+            operation,
+            operation_text: submission.operation.clone(),
+            redacted: submission.redacted.clone(),
+            digest: submission.digest,
+            provenance: submission.provenance.clone(),
+            policies: submission.policies.clone(),
+            revision: submission.revision.0,
+            requirements: requirements(approval),
+            votes: approval.votes.iter().map(vote_view).collect(),
+            submitted_at: request.submitted_at,
+            decide_by: request.decide_by(),
+            execute_by: approval.terms.as_ref().map(|terms| terms.execute_by),
+            updated_at: approval.updated_at,
+            trace_id: submission.trace.as_deref().and_then(trace_id),
+            may_vote: may_vote(approval, actor, now),
+        }
+    }
+}
+
+fn requirements(approval: &Approval) -> Vec<RequirementView> {
+    let progress = approval.progress();
+    let have = |requirement: &Requirement| {
+        let found = progress.iter().find(|one: &&Progress| one.requirement == requirement.name);
+        found.map_or((0, Vec::new()), |one| (one.have, one.reviewers.clone()))
+    };
+    let view = |requirement: &Requirement| {
+        let (approved, reviewers) = have(requirement);
+        RequirementView {
+            name: requirement.name.to_string(),
+            kind: kind_name(requirement.kind).to_owned(),
+            reviewers,
+            quorum: requirement.quorum,
+            approved,
+        }
+    };
+    approval.request.requirements.iter().map(view).collect()
+}
+
+fn kind_name(kind: RequirementKind) -> &'static str {
+    match kind {
+        RequirementKind::Approval => "approval",
+        RequirementKind::Confirmation => "confirmation",
+    }
+}
+
+fn vote_view(vote: &approval::Vote) -> VoteView {
+    VoteView {
+        person: vote.person.clone(),
+        decision: match vote.decision {
+            approval::VoteDecision::Approve => VoteDecision::Approve,
+            approval::VoteDecision::Deny => VoteDecision::Deny,
+        },
+        reason: vote.reason.clone(),
+        channel: vote.channel.clone(),
+        at: vote.at,
+    }
+}
+
+/// The actor as a voter. Whether they are eligible is for the approval to say.
+pub(super) fn voter(actor: &Actor, channel: &str) -> Voter {
+    Voter {
+        person: actor.person.clone(),
+        groups: actor.groups.clone(),
+        reviewer: actor.roles.contains(&Role::Reviewer),
+        machine: actor.kind == ActorKind::Machine,
+        agent: false,
+        channel: channel.to_owned(),
+        method: actor.method.clone(),
+    }
+}
+
+/// Asks the state machine itself, so that what is offered and what is taken cannot differ.
+fn may_vote(approval: &Approval, actor: &Actor, now: Timestamp) -> MayVote {
+    if !actor.may(Right::Vote) {
+        return MayVote { allowed: false, reason: Some("this credential cannot vote".to_owned()) };
+    }
+    let trial = Input::Vote {
+        id: VoteId::from_bytes([0; 16]),
+        voter: voter(actor, "console"),
+        decision: approval::VoteDecision::Approve,
+        reason: None,
+    };
+    match transition(approval, &trial, now) {
+        Ok(_) => MayVote { allowed: true, reason: None },
+        Err(refusal) => MayVote { allowed: false, reason: Some(refusal.to_string()) },
+    }
+}
+
+/// A stable word for a refusal, as the API gives it.
+pub(super) fn refusal_code(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::MachineCredential => "machine_credential",
+        Refusal::AgentCredential => "agent_credential",
+        Refusal::Initiator | Refusal::Owner => "self_approval",
+        Refusal::NotReviewer => "not_a_reviewer",
+        Refusal::NotEligible { .. } => "not_eligible",
+        Refusal::AlreadyVoted => "already_voted",
+        Refusal::ReasonTooLong => "reason_too_long",
+        Refusal::TooLate { phase: Phase::Expired, .. } => "expired",
+        Refusal::TooLate { .. } => "already_decided",
+        Refusal::NotApproved(_) | Refusal::NotYetApproved => "not_approved",
+        Refusal::NoSuchUse { .. }
+        | Refusal::UseTaken(_)
+        | Refusal::ClaimedOutOfTime { .. }
+        | Refusal::NotClaimed(_)
+        | Refusal::OutcomeKnown(_) => "not_usable",
+    }
+}
