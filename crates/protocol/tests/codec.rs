@@ -160,7 +160,7 @@ fn a_refusal_of_a_later_release_is_still_a_refusal() {
     let bytes = framed(FrameKind::Refused as u8, &[251, 0xe8, 0x03, 2, b'n', b'o']);
     match decode_whole(&bytes).unwrap() {
         Frame::Refused(refused) => {
-            assert_eq!((refused.code, refused.message.as_str()), (RefusalCode::Other, "no"))
+            assert_eq!((refused.code, refused.message.as_str()), (RefusalCode::Other, "no"));
         }
         other => panic!("{other:?}"),
     }

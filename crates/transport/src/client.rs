@@ -49,13 +49,14 @@ pub enum ConnectError {
     NoAnswer(String),
 }
 
-/// Connects to the first address of `control` (host and port) at which somebody answers.
+/// Connects to the first address of `control` (host and port) at which somebody answers. The endpoint
+/// is there to wait until the other side has heard the last word.
 pub(crate) async fn connect(
     control: &str,
     crypto: QuicClientConfig,
     role: Role,
     limits: &Arc<Limits>,
-) -> Result<Session, ConnectError> {
+) -> Result<(Session, Endpoint), ConnectError> {
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(client_transport(limits));
     let attempt = async {
@@ -64,19 +65,22 @@ pub(crate) async fn connect(
         let mut last = resolve(io::Error::from(io::ErrorKind::NotFound));
         for address in addresses {
             match connect_to(address, config.clone()).await {
-                Ok(connection) => return Ok(connection),
+                Ok(connected) => return Ok(connected),
                 Err(error) => last = error,
             }
         }
         Err(last)
     };
     let connected = timeout(limits.handshake, attempt).await;
-    let connection = connected.map_err(|_| ConnectError::NoAnswer(control.to_owned()))??;
-    Ok(Session::new(connection, role, None, Arc::clone(limits), None))
+    let (connection, endpoint) = connected.map_err(|_| ConnectError::NoAnswer(control.to_owned()))??;
+    Ok((Session::new(connection, role, None, Arc::clone(limits), None), endpoint))
 }
 
 /// A socket of its own for each connection, so that a new one also gets over a changed network.
-async fn connect_to(address: SocketAddr, config: ClientConfig) -> Result<quinn::Connection, ConnectError> {
+async fn connect_to(
+    address: SocketAddr,
+    config: ClientConfig,
+) -> Result<(quinn::Connection, Endpoint), ConnectError> {
     let any: SocketAddr = if address.is_ipv4() {
         (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
     } else {
@@ -84,7 +88,7 @@ async fn connect_to(address: SocketAddr, config: ClientConfig) -> Result<quinn::
     };
     let endpoint = Endpoint::client(any).map_err(ConnectError::Socket)?;
     let connecting = endpoint.connect_with(config, address, SERVER_NAME)?;
-    Ok(connecting.await.map_err(end_of)?)
+    Ok((connecting.await.map_err(end_of)?, endpoint))
 }
 
 /// What a machine has when it has enrolled.
@@ -133,7 +137,7 @@ pub async fn enrol(
     let request = IdentityRequest::generate()?;
     let verifier = ControlPlaneVerifier::pinned(*token.authority.as_bytes());
     let crypto = tls::client(ENROL_ALPN, Arc::new(verifier), None).map_err(ConnectError::Tls)?;
-    let session = connect(control, crypto, Role::Newcomer, &Arc::new(limits)).await?;
+    let (session, _endpoint) = connect(control, crypto, Role::Newcomer, &Arc::new(limits)).await?;
     let secret = *token.secret.expose();
     let ask = Enrol { token: token.id, secret, csr: request.csr().to_vec(), agent, software };
     let enrolled = session.request(ask).await?;

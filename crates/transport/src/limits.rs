@@ -87,6 +87,8 @@ pub(crate) fn client_transport(limits: &Limits) -> Arc<TransportConfig> {
     config.max_concurrent_bidi_streams(VarInt::from_u32(limits.exchanges.min(64)));
     config.receive_window(VarInt::from_u32(CONNECTION_WINDOW));
     config.keep_alive_interval(Some(limits.keep_alive));
+    // Until it is measured: a control plane that comes back is found within a fraction of a second.
+    config.initial_rtt(Duration::from_millis(100));
     Arc::new(config)
 }
 

@@ -10,6 +10,7 @@ use std::{fmt, future::Future, sync::Arc};
 use arc_swap::ArcSwap;
 use countersign_pki::{Identity, IdentityRequest, SpiffeId, TrustBundle};
 use countersign_protocol::{Hello, RefusalCode, Renew, Request, Welcome};
+use quinn::Endpoint;
 use tokio::{
     sync::{mpsc, watch},
     time::{Duration, Instant, sleep, timeout},
@@ -29,6 +30,9 @@ use crate::{
 /// Pushes that wait to be taken; beyond that, the control plane waits.
 const WAITING_PUSHES: usize = 16;
 
+/// How long to wait, when the program stops, until the other side has heard of it.
+const GOOD_BYE: Duration = Duration::from_secs(1);
+
 /// What a link needs.
 pub struct LinkConfig {
     /// The control plane: host and port.
@@ -44,7 +48,7 @@ pub struct LinkConfig {
     /// What to say first on each new connection.
     pub hello: Box<dyn Fn() -> Hello + Send + Sync>,
     /// Random numbers, for jitter.
-    pub entropy: Box<dyn FnMut() -> u64 + Send>,
+    pub entropy: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl fmt::Debug for LinkConfig {
@@ -89,7 +93,7 @@ struct Shared {
     spiffe_id: SpiffeId,
     shown: Arc<Shown>,
     verifier: Arc<ControlPlaneVerifier>,
-    session: ArcSwap<Option<Session>>,
+    session: ArcSwap<Option<(Session, Endpoint)>>,
     state: watch::Sender<LinkState>,
 }
 
@@ -153,7 +157,7 @@ impl Link {
     pub async fn request<R: Request>(&self, request: R) -> Result<R::Answer, RequestError> {
         let session = self.0.session.load_full();
         match session.as_ref() {
-            Some(session) => session.request(request).await,
+            Some((session, _)) => session.request(request).await,
             None => Err(RequestError::Down),
         }
     }
@@ -205,19 +209,21 @@ impl Lost {
 
 impl LinkDriver {
     /// Connects, and connects again, until `shutdown` is ready.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
         tokio::select! {
             () = self.keep() => {}
             () = shutdown => {}
         }
-        if let Some(session) = self.shared.session.swap(Arc::new(None)).as_ref() {
+        if let Some((session, endpoint)) = self.shared.session.swap(Arc::new(None)).as_ref() {
             session.close(CloseCode::Shutdown, "the sidecar stops");
+            // So that the control plane hears of it before the process is gone; it is no tragedy if not.
+            let _ = timeout(GOOD_BYE, endpoint.wait_idle()).await;
         }
         self.shared.state.send_replace(LinkState::Closed);
     }
 
     /// Ends only when nobody takes the pushes any more.
-    async fn keep(&mut self) {
+    async fn keep(&self) {
         let mut failures = 0;
         while !self.pushes.is_closed() {
             self.shared.state.send_replace(LinkState::Connecting);
@@ -242,11 +248,12 @@ impl LinkDriver {
     async fn connect(&self) -> Result<Session, Lost> {
         let (verifier, shown) = (Arc::clone(&self.shared.verifier), Arc::clone(&self.shared.shown));
         let crypto = tls::client(LINK_ALPN, verifier, Some(shown)).map_err(ConnectError::Tls)?;
-        let session = client::connect(&self.config.control, crypto, Role::Sidecar, &self.limits).await?;
+        let (session, endpoint) =
+            client::connect(&self.config.control, crypto, Role::Sidecar, &self.limits).await?;
         let greeting = timeout(self.limits.handshake, session.request((self.config.hello)()));
         let welcome = greeting.await.map_err(|_| Lost::NoWelcome)??;
         info!(control_plane = %session, software = welcome.software, "the link is up");
-        self.shared.session.store(Arc::new(Some(session.clone())));
+        self.shared.session.store(Arc::new(Some((session.clone(), endpoint))));
         self.shared.state.send_replace(LinkState::Up(Arc::new(welcome)));
         Ok(session)
     }
