@@ -8,8 +8,9 @@ use serde_json::Value;
 use crate::command::{cargo, output};
 
 /// Which rooms a room may use. What is not listed may use nothing of ours.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("model", &[]),
+    ("settings", &[]),
     ("policy", &["model"]),
     ("approval", &["model"]),
     ("audit", &["model"]),
@@ -33,13 +34,25 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "spool",
             "transport",
             "telemetry",
+            "settings",
             "gate",
             "intercept",
         ],
     ),
     (
         "control-plane",
-        &["model", "policy", "approval", "audit", "protocol", "pki", "store", "transport", "telemetry"],
+        &[
+            "model",
+            "policy",
+            "approval",
+            "audit",
+            "protocol",
+            "pki",
+            "store",
+            "transport",
+            "telemetry",
+            "settings",
+        ],
     ),
     ("testkit", &["model", "policy", "approval", "audit"]),
 ];
