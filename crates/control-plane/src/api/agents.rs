@@ -16,7 +16,7 @@ use super::{
 use crate::services::{AddAgent, AddedAgent, AgentView, JoinTokenView};
 
 /// Agents, by name.
-#[utoipa::path(get, path = "/api/v1/agents", tag = "agents", params(PageQuery),
+#[utoipa::path(get, operation_id = "agents_list", path = "/api/v1/agents", tag = "agents", params(PageQuery),
     responses((status = 200, body = PageOf<AgentView>), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn list(
     State(state): State<ApiState>,
@@ -39,7 +39,7 @@ pub(crate) struct AddAgentBody {
 }
 
 /// Adds an agent and makes its first join token, which is shown this once.
-#[utoipa::path(post, path = "/api/v1/agents", tag = "agents", request_body = AddAgentBody,
+#[utoipa::path(post, operation_id = "agents_add", path = "/api/v1/agents", tag = "agents", request_body = AddAgentBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
     responses((status = 201, body = AddedAgent), (status = 409, body = ProblemDetails), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn add(
@@ -52,7 +52,7 @@ pub(crate) async fn add(
 }
 
 /// One agent.
-#[utoipa::path(get, path = "/api/v1/agents/{name}", tag = "agents",
+#[utoipa::path(get, operation_id = "agents_show", path = "/api/v1/agents/{name}", tag = "agents",
     params(("name" = String, Path, description = "The agent")),
     responses((status = 200, body = AgentView), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn show(
@@ -64,7 +64,7 @@ pub(crate) async fn show(
 }
 
 /// Revokes an agent for good. Its link is closed at once.
-#[utoipa::path(post, path = "/api/v1/agents/{name}/revoke", tag = "agents", request_body = ReasonBody,
+#[utoipa::path(post, operation_id = "agents_revoke", path = "/api/v1/agents/{name}/revoke", tag = "agents", request_body = ReasonBody,
     params(("name" = String, Path, description = "The agent"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
     responses((status = 200, body = AgentView), (status = "default", body = ProblemDetails)))]
@@ -79,7 +79,7 @@ pub(crate) async fn revoke(
 }
 
 /// Makes another join token for an agent, to enrol its sidecar anew. It is shown this once.
-#[utoipa::path(post, path = "/api/v1/agents/{name}/join-tokens", tag = "agents",
+#[utoipa::path(post, operation_id = "agents_new_join_token", path = "/api/v1/agents/{name}/join-tokens", tag = "agents",
     params(("name" = String, Path, description = "The agent"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
     responses((status = 201, body = AddedAgent), (status = "default", body = ProblemDetails)))]
@@ -92,7 +92,7 @@ pub(crate) async fn new_join_token(
 }
 
 /// Join tokens, newest first, without their secrets.
-#[utoipa::path(get, path = "/api/v1/join-tokens", tag = "agents", params(PageQuery),
+#[utoipa::path(get, operation_id = "agents_join_tokens", path = "/api/v1/join-tokens", tag = "agents", params(PageQuery),
     responses((status = 200, body = PageOf<JoinTokenView>), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn join_tokens(
     State(state): State<ApiState>,
@@ -103,7 +103,7 @@ pub(crate) async fn join_tokens(
 }
 
 /// Withdraws a join token that was not used.
-#[utoipa::path(post, path = "/api/v1/join-tokens/{id}/revoke", tag = "agents",
+#[utoipa::path(post, operation_id = "agents_revoke_join_token", path = "/api/v1/join-tokens/{id}/revoke", tag = "agents",
     params(("id" = String, Path, description = "The join token"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
     responses((status = 200, body = JoinTokenView), (status = "default", body = ProblemDetails)))]

@@ -44,7 +44,7 @@ pub(crate) struct ListQuery {
 }
 
 /// Approvals, newest first.
-#[utoipa::path(get, path = "/api/v1/approvals", tag = "approvals", params(ListQuery),
+#[utoipa::path(get, operation_id = "approvals_list", path = "/api/v1/approvals", tag = "approvals", params(ListQuery),
     responses((status = 200, body = PageOf<ApprovalView>), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn list(
     State(state): State<ApiState>,
@@ -57,7 +57,7 @@ pub(crate) async fn list(
 }
 
 /// One approval, with its ETag. `If-None-Match` answers 304 when nothing has changed.
-#[utoipa::path(get, path = "/api/v1/approvals/{id}", tag = "approvals",
+#[utoipa::path(get, operation_id = "approvals_show", path = "/api/v1/approvals/{id}", tag = "approvals",
     params(("id" = String, Path, description = "The approval"),
            ("If-None-Match" = Option<String>, Header, description = "The ETag that you have")),
     responses((status = 200, body = ApprovalView), (status = 304, description = "Not modified"),
@@ -88,7 +88,7 @@ pub(crate) struct WaitQuery {
 }
 
 /// One approval, as soon as it is later than the version that you have or the time is over.
-#[utoipa::path(get, path = "/api/v1/approvals/{id}/wait", tag = "approvals",
+#[utoipa::path(get, operation_id = "approvals_wait", path = "/api/v1/approvals/{id}/wait", tag = "approvals",
     params(("id" = String, Path, description = "The approval"), WaitQuery),
     responses((status = 200, body = ApprovalView), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn wait(
@@ -115,7 +115,7 @@ pub(crate) struct VoteBody {
 }
 
 /// Votes. `If-Match` makes sure that you vote on what you saw (412 otherwise).
-#[utoipa::path(post, path = "/api/v1/approvals/{id}/votes", tag = "approvals", request_body = VoteBody,
+#[utoipa::path(post, operation_id = "approvals_vote", path = "/api/v1/approvals/{id}/votes", tag = "approvals", request_body = VoteBody,
     params(("id" = String, Path, description = "The approval"),
            ("If-Match" = Option<String>, Header, description = "The ETag of what you saw"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
@@ -147,7 +147,7 @@ pub(crate) struct ReasonBody {
 }
 
 /// Cancels a pending approval: for the agent's owner and for admins.
-#[utoipa::path(post, path = "/api/v1/approvals/{id}/cancel", tag = "approvals",
+#[utoipa::path(post, operation_id = "approvals_cancel", path = "/api/v1/approvals/{id}/cancel", tag = "approvals",
     params(("id" = String, Path, description = "The approval"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
     responses((status = 200, body = ApprovalView), (status = "default", body = ProblemDetails)))]
@@ -160,7 +160,7 @@ pub(crate) async fn cancel(
 }
 
 /// Takes an approval back before it is used: for the agent's owner, those who approved, and admins.
-#[utoipa::path(post, path = "/api/v1/approvals/{id}/revoke", tag = "approvals", request_body = ReasonBody,
+#[utoipa::path(post, operation_id = "approvals_revoke", path = "/api/v1/approvals/{id}/revoke", tag = "approvals", request_body = ReasonBody,
     params(("id" = String, Path, description = "The approval"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
     responses((status = 200, body = ApprovalView), (status = "default", body = ProblemDetails)))]

@@ -62,7 +62,7 @@ pub(crate) enum Order {
 }
 
 /// Events that match.
-#[utoipa::path(get, path = "/api/v1/audit/events", tag = "audit", params(EventsQuery),
+#[utoipa::path(get, operation_id = "audit_events", path = "/api/v1/audit/events", tag = "audit", params(EventsQuery),
     responses((status = 200, body = PageOf<EventView>), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn events(
     State(state): State<ApiState>,
@@ -84,7 +84,7 @@ pub(crate) async fn events(
 }
 
 /// The latest signed head of the ledger: a C2SP signed note and the key that checks it.
-#[utoipa::path(get, path = "/api/v1/audit/checkpoint", tag = "audit",
+#[utoipa::path(get, operation_id = "audit_checkpoint", path = "/api/v1/audit/checkpoint", tag = "audit",
     responses((status = 200, body = CheckpointView), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn checkpoint(
     State(state): State<ApiState>,
@@ -105,7 +105,7 @@ pub(crate) struct InclusionQuery {
 }
 
 /// Proof that an event is in the ledger (RFC 6962 §2.1.1).
-#[utoipa::path(get, path = "/api/v1/audit/proofs/inclusion", tag = "audit", params(InclusionQuery),
+#[utoipa::path(get, operation_id = "audit_inclusion", path = "/api/v1/audit/proofs/inclusion", tag = "audit", params(InclusionQuery),
     responses((status = 200, body = InclusionView), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn inclusion(
     State(state): State<ApiState>,
@@ -127,7 +127,7 @@ pub(crate) struct ConsistencyQuery {
 }
 
 /// Proof that one head of the ledger continues another (RFC 6962 §2.1.2).
-#[utoipa::path(get, path = "/api/v1/audit/proofs/consistency", tag = "audit", params(ConsistencyQuery),
+#[utoipa::path(get, operation_id = "audit_consistency", path = "/api/v1/audit/proofs/consistency", tag = "audit", params(ConsistencyQuery),
     responses((status = 200, body = ConsistencyView), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn consistency(
     State(state): State<ApiState>,
@@ -138,7 +138,7 @@ pub(crate) async fn consistency(
 }
 
 /// The whole ledger as JSON lines, for `countersign audit verify`.
-#[utoipa::path(get, path = "/api/v1/audit/export", tag = "audit",
+#[utoipa::path(get, operation_id = "audit_export", path = "/api/v1/audit/export", tag = "audit",
     responses((status = 200, content_type = "application/x-ndjson", body = String),
               (status = "default", body = ProblemDetails)))]
 pub(crate) async fn export(

@@ -37,7 +37,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Approval and agent events as they happen (server-sent events): `sync`, `approval`, `agent`.
-#[utoipa::path(get, path = "/api/v1/events", tag = "events",
+#[utoipa::path(get, operation_id = "events", path = "/api/v1/events", tag = "events",
     params(("Last-Event-ID" = Option<String>, Header, description = "The last event that you saw")),
     responses((status = 200, content_type = "text/event-stream", body = String),
               (status = "default", body = ProblemDetails)))]

@@ -7,14 +7,14 @@ use super::ApiState;
 use crate::services::Readiness;
 
 /// Whether the process is alive.
-#[utoipa::path(get, path = "/healthz", tag = "health", security(()),
+#[utoipa::path(get, operation_id = "healthz", path = "/healthz", tag = "health", security(()),
     responses((status = 200, content_type = "text/plain", body = String)))]
 pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// Whether requests can be served, and which policy revision is in force since when.
-#[utoipa::path(get, path = "/readyz", tag = "health", security(()),
+#[utoipa::path(get, operation_id = "readyz", path = "/readyz", tag = "health", security(()),
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub(crate) async fn readyz(State(state): State<ApiState>) -> (StatusCode, Json<Readiness>) {
     let readiness = state.services.status.readiness().await;

@@ -53,3 +53,9 @@ pub(crate) fn router(services: Services, identity: Identity) -> Router {
     let state = ApiState::new(services, identity);
     Routes::new(state.clone()).router.with_state(state)
 }
+
+/// Every route of the API, and who may use it.
+#[must_use]
+pub fn routes(services: Services, identity: Identity) -> Vec<Route> {
+    Routes::new(ApiState::new(services, identity)).table
+}

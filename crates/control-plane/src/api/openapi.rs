@@ -26,6 +26,7 @@ use super::{agents, approvals, audit, events, health, policies, tokens};
         audit::events, audit::checkpoint, audit::inclusion, audit::consistency, audit::export,
         tokens::list, tokens::create, tokens::revoke, tokens::sign_in_link,
     ),
+    components(schemas(audit::Order)),
     security(("bearer" = [])),
     modifiers(&Bearer),
 )]
@@ -49,7 +50,7 @@ impl Modify for Bearer {
 }
 
 /// This document.
-#[utoipa::path(get, path = "/openapi.json", tag = "health", security(()),
+#[utoipa::path(get, operation_id = "openapi", path = "/openapi.json", tag = "health", security(()),
     responses((status = 200, description = "An OpenAPI 3.1 document", body = serde_json::Value)))]
 pub(crate) async fn serve() -> Json<openapi::OpenApi> {
     Json(Document::openapi())

@@ -40,7 +40,7 @@ pub struct WhoAmI {
 }
 
 /// Who you are, and what you may do.
-#[utoipa::path(get, path = "/api/v1/whoami", tag = "tokens",
+#[utoipa::path(get, operation_id = "whoami", path = "/api/v1/whoami", tag = "tokens",
     responses((status = 200, body = WhoAmI), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn whoami(Caller(actor): Caller) -> Json<WhoAmI> {
     Json(WhoAmI {
@@ -55,7 +55,7 @@ pub(crate) async fn whoami(Caller(actor): Caller) -> Json<WhoAmI> {
 }
 
 /// Your tokens, newest first, without their secrets; everybody's for an admin.
-#[utoipa::path(get, path = "/api/v1/tokens", tag = "tokens",
+#[utoipa::path(get, operation_id = "tokens_list", path = "/api/v1/tokens", tag = "tokens",
     responses((status = 200, body = PageOf<TokenView>), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn list(
     State(state): State<ApiState>,
@@ -82,7 +82,7 @@ pub(crate) struct NewTokenBody {
 }
 
 /// Makes a token for yourself or a program of yours. It is shown this once.
-#[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", request_body = NewTokenBody,
+#[utoipa::path(post, operation_id = "tokens_create", path = "/api/v1/tokens", tag = "tokens", request_body = NewTokenBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
     responses((status = 201, body = CreatedToken), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn create(
@@ -95,7 +95,7 @@ pub(crate) async fn create(
 }
 
 /// Revokes a token: one of yours, or any for an admin. Sessions that were opened with it end, too.
-#[utoipa::path(post, path = "/api/v1/tokens/{id}/revoke", tag = "tokens",
+#[utoipa::path(post, operation_id = "tokens_revoke", path = "/api/v1/tokens/{id}/revoke", tag = "tokens",
     params(("id" = String, Path, description = "The token's id"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
     responses((status = 200, body = TokenView), (status = "default", body = ProblemDetails)))]
@@ -117,7 +117,7 @@ pub struct SignInLinkView {
 }
 
 /// Makes a link that signs you in to the console, once and within ten minutes. Never for anybody else.
-#[utoipa::path(post, path = "/api/v1/sign-in-links", tag = "tokens",
+#[utoipa::path(post, operation_id = "tokens_sign_in_link", path = "/api/v1/sign-in-links", tag = "tokens",
     responses((status = 201, body = SignInLinkView), (status = "default", body = ProblemDetails)))]
 pub(crate) async fn sign_in_link(
     State(state): State<ApiState>,

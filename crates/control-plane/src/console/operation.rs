@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::text::exact;
+use super::text::{exact, plain};
 
 /// The deepest nesting that is laid out; what lies deeper is shown as JSON text.
 const MAX_DEPTH: usize = 6;
@@ -59,7 +59,7 @@ impl<'a> OperationView<'a> {
 
     /// The headline without markup, for a page's title.
     pub(crate) fn title(&self) -> String {
-        format!("{} {}", self.action(), self.text("/resource/id"))
+        format!("{} {}", plain(self.action()), plain(self.text("/resource/id")))
     }
 
     /// Whether the resource itself says that it belongs to production.

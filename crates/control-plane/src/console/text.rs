@@ -28,6 +28,16 @@ pub(crate) fn exact(text: &str) -> Markup {
     folded(text, Kind::Exact)
 }
 
+/// A short name without markup, for a page's title.
+pub(crate) fn plain(text: &str) -> String {
+    const MOST: usize = 80;
+    let shown = |c: char| match mark_of(c, Kind::Prose) {
+        Some(mark) => mark.label(c),
+        None => c.to_string(),
+    };
+    text.chars().take(MOST).map(shown).collect()
+}
+
 fn folded(text: &str, kind: Kind) -> Markup {
     let Some((cut, _)) = text.char_indices().nth(FOLD_AFTER) else {
         return html! { bdi.verbatim { (marked(text, kind)) } };

@@ -79,7 +79,7 @@ impl House {
     }
 }
 
-fn refused<T>(result: Result<T, AuthError>) -> bool {
+fn refused<T>(result: &Result<T, AuthError>) -> bool {
     matches!(result, Err(AuthError::Refused))
 }
 
@@ -95,10 +95,10 @@ async fn a_token_works_until_it_is_revoked_or_runs_out() {
 
     let second = house.make(&actor, ActorKind::Human, None).await.unwrap();
     house.identity.revoke_token(&actor, second.view.id).await.unwrap();
-    assert!(refused(house.actor(&second.token).await));
+    assert!(refused(&house.actor(&second.token).await));
 
     house.pass(DAY);
-    assert!(refused(house.actor(&token).await));
+    assert!(refused(&house.actor(&token).await));
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_wrong_secret_is_nobodys() {
     let house = House::new().await;
     let (mine, other) = (house.token(reviewer()).await, house.token(owner()).await);
     let mixed = format!("{}_{}", &mine[..39], &other[40..]);
-    assert!(refused(house.actor(&mixed).await));
+    assert!(refused(&house.actor(&mixed).await));
 }
 
 #[tokio::test]
@@ -116,8 +116,8 @@ async fn what_somebody_may_do_is_looked_up_at_each_request() {
     let secret = house.identity.sign_in_with_token(&token, None).await.unwrap();
     assert!(house.identity.session(&secret).await.unwrap().actor.may(Right::Vote));
     house.set_roles(reviewer(), &[]).await;
-    assert!(refused(house.actor(&token).await));
-    assert!(refused(house.identity.session(&secret).await));
+    assert!(refused(&house.actor(&token).await));
+    assert!(refused(&house.identity.session(&secret).await));
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn a_session_or_link_made_with_a_narrow_token_stays_narrow_and_ends_with_i
     }
     house.identity.revoke_token(&admin, narrow.view.id).await.unwrap();
     for secret in [&by_token, &by_link] {
-        assert!(refused(house.identity.session(secret).await));
+        assert!(refused(&house.identity.session(secret).await));
     }
 }
 
@@ -210,8 +210,8 @@ async fn a_session_ends_when_idle_when_old_and_at_sign_out() {
     let idle = identity.sign_in_with_token(&token, None).await.unwrap();
     identity.session(&idle).await.unwrap();
     house.pass(IDLE_LIFETIME);
-    assert!(refused(identity.session(&idle).await));
-    assert!(refused(identity.session(&idle).await));
+    assert!(refused(&identity.session(&idle).await));
+    assert!(refused(&identity.session(&idle).await));
 
     let old = identity.sign_in_with_token(&token, None).await.unwrap();
     let mut lived = 0;
@@ -222,12 +222,12 @@ async fn a_session_ends_when_idle_when_old_and_at_sign_out() {
         lived += 3600;
     }
     house.pass(Seconds::new(3600));
-    assert!(refused(identity.session(&old).await));
+    assert!(refused(&identity.session(&old).await));
 
     let left = identity.sign_in_with_token(&token, None).await.unwrap();
     let actor = identity.session(&left).await.unwrap().actor;
     identity.sign_out(&actor, &left).await.unwrap();
-    assert!(refused(identity.session(&left).await));
+    assert!(refused(&identity.session(&left).await));
     identity.sign_out(&actor, &left).await.unwrap();
 }
 

@@ -1,0 +1,76 @@
+//! The event stream.
+
+use axum::body::{Body, BodyDataStream};
+use futures::StreamExt;
+use http::Method;
+
+use crate::stage::{ONE, Stage, deploy, request};
+
+/// Reads a stream's events, one by one.
+struct Events {
+    body: BodyDataStream,
+    read: String,
+}
+
+impl Events {
+    async fn open(stage: &Stage, token: &str, last: Option<&str>) -> Self {
+        let mut builder = request(Method::GET, "/api/v1/events", token);
+        if let Some(last) = last {
+            builder = builder.header("last-event-id", last);
+        }
+        let response = stage.open(builder.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { body: response.into_body().into_data_stream(), read: String::new() }
+    }
+
+    /// The next event's text.
+    async fn next(&mut self) -> String {
+        loop {
+            if let Some((event, rest)) = self.read.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.read = rest;
+                return event;
+            }
+            let chunk = self.body.next().await.expect("the stream goes on").unwrap();
+            self.read.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    async fn until(&mut self, wanted: &str) -> String {
+        loop {
+            let event = self.next().await;
+            if event.contains(wanted) {
+                return event;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_starts_with_sync_and_tells_of_every_approval() {
+    let stage = Stage::new().await;
+    let one = stage.token(ONE).await;
+    let mut events = Events::open(&stage, &one, None).await;
+    let first = events.next().await;
+    assert!(first.contains("event: sync") && first.contains("id: 1") && first.contains("retry: "), "{first}");
+
+    let id = stage.submit(deploy("payments"), "one").await;
+    let told = events.until(&id).await;
+    assert!(told.contains("event: approval") && told.contains(r#""state":"pending""#), "{told}");
+    stage.vote(&id, &one, "approve").await.is(201);
+    events.until(r#""state":"approved""#).await;
+}
+
+#[tokio::test]
+async fn whoever_reconnects_is_told_to_read_anew() {
+    let stage = Stage::new().await;
+    let mut events = Events::open(&stage, &stage.token(ONE).await, Some("41")).await;
+    let first = events.next().await;
+    assert!(first.contains("event: sync") && first.contains("id: 42"), "{first}");
+}
+
+#[tokio::test]
+async fn the_stream_takes_a_credential() {
+    let stage = Stage::new().await;
+    stage.get("/api/v1/events", "").await.is_problem(401, "unauthenticated");
+}

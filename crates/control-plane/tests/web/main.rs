@@ -1,0 +1,18 @@
+//! The API and the console over a real control plane: its store, its link, a sidecar that submits.
+
+#[cfg(test)]
+mod auth;
+#[cfg(test)]
+mod console;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+mod openapi;
+#[cfg(test)]
+mod problems;
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
+mod votes;
+#[cfg(test)]
+mod writes;
