@@ -1,5 +1,6 @@
 //! Protocol fronts of the sidecar: check, exec and mcp.
 
+pub mod check;
 pub mod exec;
 pub mod local;
 pub mod mcp;
