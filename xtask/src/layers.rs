@@ -54,7 +54,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "settings",
         ],
     ),
-    ("testkit", &["model", "policy", "approval", "audit"]),
+    ("testkit", &["model", "policy", "approval", "audit", "gate"]),
 ];
 
 /// The one home, or the few, of each third-party crate that somebody may want to replace.

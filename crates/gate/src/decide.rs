@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use countersign_model::{DecidingPolicy, Decision, RequirementName, names};
+use countersign_model::{ApprovalId, DecidingPolicy, Decision, RequirementName, names};
 use countersign_policy::{AuditDurability, Call, Verdict};
 use tracing::{Instrument, Span, field, info_span};
 
@@ -11,7 +11,7 @@ use crate::{
     engine::{Case, Engine, Unreadable},
     hold::Held,
     intent::Matter,
-    ports::NoPolicy,
+    ports::{AuditError, NoPolicy},
     record::{Details, Kind},
 };
 
@@ -134,17 +134,26 @@ impl Engine {
         let Some(place) = self.reserve() else {
             return Answer::Denied(self.deny(&case, Cause::Busy, policies, None).await);
         };
-        let details = Details::Decision { policies, requirements: Vec::new(), cause: None };
-        let record = self.record(&case, Kind::Permitted, None, details);
-        let recorded = match case.snapshot.bundle.durability() {
-            AuditDurability::Batched => self.ports.audit.enqueue(record),
-            AuditDurability::Sync => self.ports.audit.commit(record).await,
-        };
-        if let Err(problem) = recorded {
+        if let Err(problem) = self.record_permit(&case, None, policies).await {
             let cause = Cause::Unrecorded(problem.to_string());
             return Answer::Denied(self.deny(&case, cause, Vec::new(), None).await);
         }
         Answer::Permitted(Permit::mint(Arc::clone(self), place, case, Vec::new(), None))
+    }
+
+    /// Records a permit as durably as the bundle says. (The use of a grant is durable by itself, I2.)
+    pub(crate) async fn record_permit(
+        &self,
+        case: &Case,
+        approval: Option<ApprovalId>,
+        policies: Vec<DecidingPolicy>,
+    ) -> Result<(), AuditError> {
+        let details = Details::Decision { policies, requirements: Vec::new(), cause: None };
+        let record = self.record(case, Kind::Permitted, approval, details);
+        match case.snapshot.bundle.durability() {
+            AuditDurability::Batched => self.ports.audit.enqueue(record),
+            AuditDurability::Sync => self.ports.audit.commit(record).await,
+        }
     }
 
     /// Says that people must approve, once that is durable (I8).

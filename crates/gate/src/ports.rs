@@ -86,7 +86,7 @@ pub trait AuditSink: Send + Sync {
 }
 
 /// One use of a grant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Consumption {
     /// The approval.
     pub approval: ApprovalId,
@@ -98,6 +98,23 @@ pub struct Consumption {
     pub not_after: Timestamp,
     /// When it is used.
     pub at: Timestamp,
+    /// What the audit log is told, as durably as the use itself.
+    pub record: Record,
+}
+
+/// How a use of a grant ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The approval.
+    pub approval: ApprovalId,
+    /// The number of the use, from 1.
+    pub use_number: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+    /// What the audit log is told, as durably as the end itself.
+    pub record: Record,
 }
 
 /// What the journal knows of a grant.
@@ -115,6 +132,12 @@ pub enum JournalError {
     /// Every use is used up.
     #[error("the approval has been used already")]
     Exhausted,
+    /// It was revoked.
+    #[error("the approval was revoked")]
+    Revoked,
+    /// It has ended.
+    #[error("the grant has ended")]
+    Ended,
     /// The journal cannot be written.
     #[error("{0}")]
     Unavailable(String),
@@ -123,17 +146,11 @@ pub enum JournalError {
 /// The durable memory of which grants were used (I2), and the way in which uses and their outcomes
 /// reach the control plane: the journal's owner reports every use and outcome until it is acknowledged.
 pub trait GrantJournal: Send + Sync {
-    /// Uses a grant up. Returns the number of the use, from 1, once that is durable.
+    /// Uses a grant up, and records that. Returns the number of the use, from 1, once both are durable.
     fn consume(&self, consumption: Consumption) -> BoxFuture<'_, Result<u32, JournalError>>;
 
-    /// Notes what became of a use, durably.
-    fn finish(
-        &self,
-        approval: ApprovalId,
-        use_number: u32,
-        outcome: Outcome,
-        at: Timestamp,
-    ) -> BoxFuture<'_, Result<(), JournalError>>;
+    /// Notes what became of a use, and records that, durably. The same again changes nothing.
+    fn finish(&self, ended: Ended) -> BoxFuture<'_, Result<(), JournalError>>;
 
     /// How much of a grant is used up, and whether it may still be used.
     fn standing(&self, approval: ApprovalId) -> Standing;

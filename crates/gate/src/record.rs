@@ -16,7 +16,7 @@ use crate::{
     engine::Case,
     intent::Matter,
     permit::Use,
-    ports::{AuditError, BrokerError, JournalError},
+    ports::{AuditError, BrokerError, Ended, JournalError},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -92,7 +92,7 @@ pub struct Record {
 pub(crate) enum Details {
     Decision { policies: Vec<DecidingPolicy>, requirements: Vec<RequirementName>, cause: Option<Cause> },
     Unreadable { interceptor: &'static str, about: String, cause: Cause },
-    Grant { use_number: Option<u32>, refusal: Option<Cause> },
+    Grant { refusal: Option<Cause> },
     Outcome(Outcome),
 }
 
@@ -164,10 +164,7 @@ impl Record {
                 put("cause", json!(cause.code()));
                 put("message", json!(cause.to_string()));
             }
-            Details::Grant { use_number, refusal } => {
-                if let Some(number) = use_number {
-                    put("use", json!(number));
-                }
+            Details::Grant { refusal } => {
                 if let Some(cause) = refusal {
                     put("cause", json!(cause.code()));
                     put("message", json!(cause.to_string()));
@@ -269,9 +266,6 @@ impl Housekeeper {
 /// Records what became of an operation, and tells the journal if a grant was used for it.
 pub(crate) async fn record_outcome(ports: &Ports, finished: &Finished) -> Result<(), OutcomeError> {
     let Finished { case, used, outcome, at } = finished;
-    if let Some(used) = used {
-        ports.journal.finish(used.approval, used.number, outcome.clone(), *at).await?;
-    }
     let record = Record {
         kind: outcome.kind(),
         at: *at,
@@ -282,10 +276,19 @@ pub(crate) async fn record_outcome(ports: &Ports, finished: &Finished) -> Result
         trace: case.matter.trace().map(str::to_owned),
         details: Details::Outcome(outcome.clone()),
     };
-    if used.is_some() || *outcome == Outcome::Unknown {
-        ports.audit.commit(record).await?;
-    } else {
-        ports.audit.enqueue(record)?;
+    match used {
+        Some(used) => {
+            let ended = Ended {
+                approval: used.approval,
+                use_number: used.number,
+                outcome: outcome.clone(),
+                at: *at,
+                record,
+            };
+            ports.journal.finish(ended).await?;
+        }
+        None if *outcome == Outcome::Unknown => ports.audit.commit(record).await?,
+        None => ports.audit.enqueue(record)?,
     }
     Ok(())
 }

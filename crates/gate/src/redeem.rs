@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use countersign_approval::{Expected, GrantClaims, GrantRefusal, Status, grant::GRANT_TYPE};
-use countersign_model::{ApprovalId, DecidingPolicy, Decision, SpiffeId, Timestamp};
+use countersign_model::{ApprovalId, Decision, SpiffeId, Timestamp};
 use tracing::Instrument;
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     engine::{Case, Engine},
     hold::cause_of,
     permit::Use,
-    ports::{AuditError, BrokerError, Consumption, JournalError},
+    ports::{BrokerError, Consumption, JournalError},
     record::{Details, Kind},
 };
 
@@ -113,22 +113,27 @@ impl Engine {
             uses: claims.uses,
             not_after: Timestamp::from_millis(claims.exp.saturating_mul(1_000)),
             at: self.ports.clock.now(),
+            record: self.record(&case, Kind::GrantConsumed, Some(id), Details::Grant { refusal: None }),
         };
+        let not_after = consumption.not_after;
         let number = match self.ports.journal.consume(consumption).await {
             Ok(number) => number,
             Err(JournalError::Exhausted) => return self.refuse_grant(&case, id, Cause::Used).await,
+            Err(JournalError::Revoked) => return self.refuse_grant(&case, id, Cause::Revoked(None)).await,
+            Err(JournalError::Ended) => return self.refuse_grant(&case, id, Cause::Lapsed).await,
             Err(JournalError::Unavailable(why)) => {
                 return self.refuse_grant(&case, id, Cause::Journal(why)).await;
             }
         };
-        let used = Use { approval: id, number, not_after: consumption.not_after };
+        let used = Use { approval: id, number, not_after };
         // From here on the use is spent, whatever happens (I2). Dropping the permit reports it.
         let met = met.into_iter().collect();
         let permit = Permit::mint(Arc::clone(self), place, case.clone(), met, Some(used));
-        match self.record_use(&case, used, verdict.policies).await {
+        match self.record_permit(&case, Some(id), verdict.policies).await {
             Ok(()) => Answer::Permitted(permit),
-            Err(cause) => {
+            Err(problem) => {
                 drop(permit);
+                let cause = Cause::Unrecorded(problem.to_string());
                 Answer::Denied(self.deny(&case, cause, Vec::new(), Some(id)).await)
             }
         }
@@ -153,19 +158,9 @@ impl Engine {
         Ok(claims)
     }
 
-    async fn record_use(&self, case: &Case, used: Use, policies: Vec<DecidingPolicy>) -> Result<(), Cause> {
-        let unrecorded = |problem: AuditError| Cause::Unrecorded(problem.to_string());
-        let details = Details::Grant { use_number: Some(used.number), refusal: None };
-        let consumed = self.record(case, Kind::GrantConsumed, Some(used.approval), details);
-        self.ports.audit.enqueue(consumed).map_err(unrecorded)?;
-        let details = Details::Decision { policies, requirements: Vec::new(), cause: None };
-        let permitted = self.record(case, Kind::Permitted, Some(used.approval), details);
-        self.ports.audit.commit(permitted).await.map_err(unrecorded)
-    }
-
     /// Refuses an approval that was presented, and says so in the log beside the denial itself.
     async fn refuse_grant(&self, case: &Case, id: ApprovalId, cause: Cause) -> Answer {
-        let details = Details::Grant { use_number: None, refusal: Some(cause.clone()) };
+        let details = Details::Grant { refusal: Some(cause.clone()) };
         let refused = self.record(case, Kind::GrantRefused, Some(id), details);
         // If this one cannot be kept, neither can the denial's, which says so.
         let _ = self.ports.audit.enqueue(refused);

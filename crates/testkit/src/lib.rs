@@ -3,7 +3,9 @@
 pub mod clock;
 pub mod crash;
 pub mod entropy;
+pub mod world;
 
 pub use clock::FakeClock;
 pub use crash::{CrashingStorage, Loss};
 pub use entropy::FakeEntropy;
+pub use world::World;

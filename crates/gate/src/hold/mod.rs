@@ -233,6 +233,12 @@ impl Gate {
         Ok(status)
     }
 
+    /// How many operations wait for people.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.engine.pending.waiting()
+    }
+
     /// Asks, waits, and redeems the grant. `progress` is told of every change. When the returned future
     /// is dropped, the requester counts as gone and the request is cancelled, unless somebody else waits
     /// for the same operation.

@@ -134,6 +134,11 @@ impl Pending {
         *self.lock().waiters.entry(id).or_default() += 1;
     }
 
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiters.values().sum()
+    }
+
     /// One less waits for it. Whether that was the last one.
     pub(crate) fn leave(&self, id: ApprovalId) -> bool {
         let mut state = self.lock();
