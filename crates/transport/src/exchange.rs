@@ -8,7 +8,7 @@ use tokio::time::{Duration, timeout};
 
 use crate::{
     limits::Limits,
-    session::{CloseCode, Session, SessionEnd},
+    session::{CloseCode, Place, Session, SessionEnd},
 };
 
 /// Why an exchange did not come to its end.
@@ -70,11 +70,12 @@ pub struct Exchange {
     session: Session,
     send: SendStream,
     receive: RecvStream,
+    _place: Option<Place>,
 }
 
 impl Exchange {
-    pub(crate) fn new(session: Session, send: SendStream, receive: RecvStream) -> Self {
-        Self { session, send, receive }
+    pub(crate) fn new(session: Session, send: SendStream, receive: RecvStream, place: Option<Place>) -> Self {
+        Self { session, send, receive, _place: place }
     }
 
     /// The session that it is part of.

@@ -70,6 +70,9 @@ impl Default for Limits {
 /// The bytes in flight that one connection may make this side hold.
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 const STREAM_WINDOW: u32 = 512 * 1024;
+/// The room for exchanges that an authenticated peer begins with. The QUIC library reserves memory for
+/// each one that it would take, used or not; more is made when it is needed.
+const FIRST_ROOM: u32 = 16;
 /// For peers that are not known yet.
 const STRANGER_WINDOW: u32 = 32 * 1024;
 
@@ -84,7 +87,7 @@ pub(crate) fn server_transport(limits: &Limits) -> Arc<TransportConfig> {
 /// The client's side: it keeps the connection alive, and takes pushes.
 pub(crate) fn client_transport(limits: &Limits) -> Arc<TransportConfig> {
     let mut config = transport(limits);
-    config.max_concurrent_bidi_streams(VarInt::from_u32(limits.exchanges.min(64)));
+    config.max_concurrent_bidi_streams(VarInt::from_u32(first_room(limits)));
     config.receive_window(VarInt::from_u32(CONNECTION_WINDOW));
     config.keep_alive_interval(Some(limits.keep_alive));
     // Until it is measured: a control plane that comes back is found within a fraction of a second.
@@ -95,7 +98,11 @@ pub(crate) fn client_transport(limits: &Limits) -> Arc<TransportConfig> {
 /// Gives an authenticated peer its full share.
 pub(crate) fn open_up(connection: &quinn::Connection, limits: &Limits) {
     connection.set_receive_window(VarInt::from_u32(CONNECTION_WINDOW));
-    connection.set_max_concurrent_bi_streams(VarInt::from_u32(limits.exchanges));
+    connection.set_max_concurrent_bi_streams(VarInt::from_u32(first_room(limits)));
+}
+
+pub(crate) fn first_room(limits: &Limits) -> u32 {
+    limits.exchanges.min(FIRST_ROOM)
 }
 
 fn transport(limits: &Limits) -> TransportConfig {

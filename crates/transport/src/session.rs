@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use countersign_pki::PeerCertificate;
@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 
 use crate::{
     exchange::{Exchange, ExchangeError, RequestError},
-    limits::Limits,
+    limits::{Limits, first_room},
 };
 
 /// Why a connection was closed. The number travels with the end of the connection.
@@ -168,10 +168,23 @@ struct Inner {
     _place: Option<OwnedSemaphorePermit>,
 }
 
-/// How many exchanges the peer may still begin, and when it began the last one.
+/// How many exchanges the peer may still begin, when it began the last one, and how many are open.
 struct Pace {
     tokens: f64,
     last: Instant,
+    open: u32,
+    room: u32,
+}
+
+/// Counts an exchange of the peer as open, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Session);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut pace = self.0.pace();
+        pace.open = pace.open.saturating_sub(1);
+    }
 }
 
 impl Session {
@@ -186,7 +199,12 @@ impl Session {
             connection,
             role,
             peer,
-            pace: Mutex::new(Pace { tokens: role.allowance(&limits).0, last: Instant::now() }),
+            pace: Mutex::new(Pace {
+                tokens: role.allowance(&limits).0,
+                last: Instant::now(),
+                open: 0,
+                room: first_room(&limits),
+            }),
             limits,
             large_frames: Semaphore::new(Limits::LARGE_FRAMES),
             closed_here: OnceLock::new(),
@@ -235,7 +253,19 @@ impl Session {
             self.drop_peer(CloseCode::TooMany, "too many exchanges per second");
             return Err(self.closed().await);
         }
-        Ok(Exchange::new(self.clone(), send, receive))
+        Ok(Exchange::new(self.clone(), send, receive, Some(self.take_place())))
+    }
+
+    /// Counts one more open exchange, and makes room for more when half of it is taken: room costs
+    /// memory, and most sidecars never need much.
+    fn take_place(&self) -> Place {
+        let (mut pace, limits) = (self.pace(), &self.0.limits);
+        pace.open += 1;
+        if self.0.role == Role::ControlPlane && pace.open > pace.room / 2 && pace.room < limits.exchanges {
+            pace.room = pace.room.saturating_mul(2).min(limits.exchanges);
+            self.0.connection.set_max_concurrent_bi_streams(VarInt::from_u32(pace.room));
+        }
+        Place(self.clone())
     }
 
     /// The first exchange of a sidecar, which must be its greeting.
@@ -262,7 +292,7 @@ impl Session {
         let opened = timeout(self.0.limits.frame, self.0.connection.open_bi()).await;
         let (send, receive) =
             opened.map_err(|_| ExchangeError::TimedOut)?.map_err(|error| self.end(error))?;
-        Ok(Exchange::new(self.clone(), send, receive))
+        Ok(Exchange::new(self.clone(), send, receive, None))
     }
 
     /// Asks, and waits for the answer.
@@ -337,7 +367,7 @@ impl Session {
         }
     }
 
-    fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
+    fn pace(&self) -> MutexGuard<'_, Pace> {
         self.0.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -287,6 +287,22 @@ async fn only_so_many_exchanges_are_open_at_a_time() {
 }
 
 #[tokio::test]
+async fn room_for_exchanges_grows_with_the_need_for_it() {
+    let (plane, raw) = meet_and_greet(patient()).await;
+    let question = codec::encode(&wait().into()).unwrap();
+    let mut open = Vec::new();
+    for _ in 0..300 {
+        open.push(raw.say(question.as_bytes()).await);
+    }
+    soon(async {
+        while plane.most_waiting.load(std::sync::atomic::Ordering::SeqCst) < 300 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn who_asks_too_often_is_dropped() {
     let (log, _guard) = Log::start();
     let limits = Limits { exchanges_per_second: 0, exchange_burst: 3, ..patient() };
