@@ -6,12 +6,12 @@ mod supervise;
 use std::net::SocketAddr;
 
 use countersign_audit::checkpoint::CheckpointError;
-use countersign_model::{Digest, signing::Jwks};
+use countersign_model::{Digest, Seconds, signing::Jwks};
 use countersign_pki::AuthorityError;
-use countersign_store::{OpenError, PageError, StoreError};
+use countersign_store::{EmbeddedStore, OpenError, PageError, StoreError};
 use countersign_transport::BindError;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::supervise::Failure;
 pub(crate) use self::supervise::TaskError;
@@ -119,7 +119,9 @@ pub struct Running {
     identity: Identity,
     authority: Digest,
     bundle_keys: Jwks,
-    stop: CancellationToken,
+    store: EmbeddedStore,
+    drain: Seconds,
+    stop: DropGuard,
     done: Option<JoinHandle<Result<(), Failure>>>,
 }
 
@@ -177,19 +179,21 @@ impl Running {
         }
     }
 
-    /// Stops taking anything new, finishes what is under way within the configured time, and ends.
+    /// Stops taking anything new, finishes what is under way within the configured time, and ends. The
+    /// data folder is free again then, unless somebody keeps a clone of [`Self::services`].
     ///
     /// # Errors
     /// When a part of it had failed before.
     pub async fn shutdown(mut self) -> Result<(), Failure> {
-        self.stop.cancel();
-        self.ended().await
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.cancel();
+        // The guard that is replaced here is what stops everything.
+        self.stop = CancellationToken::new().drop_guard();
+        let ended = self.ended().await;
+        let Self { services, identity, store, drain, .. } = self;
+        drop((services, identity));
+        if timeout(drain.to_std(), store.close()).await.is_err() {
+            tracing::warn!("the store is still in use; what was acknowledged is safe");
+        }
+        ended
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use countersign_audit::{EventDraft, kind};
-use countersign_model::{Seconds, SpiffeId, signing::Jwks};
+use countersign_model::{Seconds, SpiffeId};
 use countersign_pki::Identity as OwnIdentity;
 use countersign_store::{EmbeddedStore, Settings, Store};
 use countersign_telemetry::Metrics;
@@ -42,6 +42,7 @@ const LONGEST_HEARTBEAT: u32 = 10;
 
 /// Everything that has no port yet.
 struct Parts {
+    embedded: EmbeddedStore,
     store: Arc<dyn Store>,
     keys: Arc<Keys>,
     authority: Arc<CertificateAuthority>,
@@ -75,7 +76,8 @@ fn assemble(config: &Config, clock: &Clock) -> Result<Parts, StartError> {
     let authority =
         CertificateAuthority::open(&config.keys_dir(), &config.trust_domain, &config.authority, clock.now())?;
     let own_id = SpiffeId::control_plane(config.trust_domain.clone());
-    let store = open_store(config, &own_id)?;
+    let embedded = open_store(config, &own_id)?;
+    let store: Arc<dyn Store> = Arc::new(embedded.clone());
     let metrics = Metrics::default();
     let registry = Arc::new(Registry::new(config.link.max_sessions));
     let catalogue = Arc::new(Catalogue::default());
@@ -111,10 +113,22 @@ fn assemble(config: &Config, clock: &Clock) -> Result<Parts, StartError> {
         metrics,
     });
     let authority = Arc::new(authority);
-    Ok(Parts { store, keys, authority, broker, distribution, ledger, registry, catalogue, hub, own_id })
+    Ok(Parts {
+        embedded,
+        store,
+        keys,
+        authority,
+        broker,
+        distribution,
+        ledger,
+        registry,
+        catalogue,
+        hub,
+        own_id,
+    })
 }
 
-fn open_store(config: &Config, own_id: &SpiffeId) -> Result<Arc<dyn Store>, StartError> {
+fn open_store(config: &Config, own_id: &SpiffeId) -> Result<EmbeddedStore, StartError> {
     // Event ids must differ, not be secret: the operating system's randomness is asked for once, and
     // what follows from it is.
     let mut seed = Vec::from(entropy::<32>()?);
@@ -128,8 +142,7 @@ fn open_store(config: &Config, own_id: &SpiffeId) -> Result<Arc<dyn Store>, Star
         }
         bytes
     };
-    let store = EmbeddedStore::open(&config.data, own_id, Settings::default(), Box::new(next))?;
-    Ok(Arc::new(store))
+    Ok(EmbeddedStore::open(&config.data, own_id, Settings::default(), Box::new(next))?)
 }
 
 /// Opens the ports and starts the work.
@@ -154,11 +167,20 @@ async fn open(config: Config, clock: Clock, parts: Parts) -> Result<Running, Sta
     spawn_link(&mut supervisor, &config, &clock, &parts, server, &own);
     spawn_work(&mut supervisor, &parts);
 
-    let bundle_keys: Jwks = parts.keys.bundle_jwks();
-    let stop = supervisor.stop_token();
-    let authority = parts.authority.fingerprint();
-    let done = Some(supervisor.watch(config.times.drain));
-    Ok(Running { api_addr, link_addr, services, identity, authority, bundle_keys, stop, done })
+    let stop = supervisor.stop_token().drop_guard();
+    let drain = config.times.drain;
+    Ok(Running {
+        api_addr,
+        link_addr,
+        services,
+        identity,
+        authority: parts.authority.fingerprint(),
+        bundle_keys: parts.keys.bundle_jwks(),
+        store: parts.embedded,
+        drain,
+        stop,
+        done: Some(supervisor.watch(drain)),
+    })
 }
 
 fn bind(config: &Config, parts: &Parts, identity: OwnIdentity) -> Result<Server, StartError> {
@@ -198,6 +220,7 @@ fn spawn_link(
 
 fn spawn_work(supervisor: &mut Supervisor, parts: &Parts) {
     let stop = supervisor.stop_token();
+    supervisor.spawn("the store", watch_store(parts.embedded.clone(), stop.clone()));
     let timers = Arc::clone(&parts.broker).run_timers(stop.clone());
     supervisor.spawn("approval clocks", async { Ok(timers.await?) });
     let channels = Channels { broker: Arc::clone(&parts.broker) }.run(stop.clone());
@@ -216,6 +239,14 @@ async fn serve_api(
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?;
     Ok(())
+}
+
+/// A store that stops working ends the process: it goes on from what is durable after a restart.
+async fn watch_store(store: EmbeddedStore, stop: CancellationToken) -> Result<(), TaskError> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        error = store.stopped() => Err(error.into()),
+    }
 }
 
 async fn end_streams(hub: Arc<Hub>, stop: CancellationToken) -> Result<(), TaskError> {

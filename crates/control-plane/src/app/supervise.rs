@@ -53,6 +53,8 @@ impl Supervisor {
 
     async fn run(mut self, drain: Seconds) -> Result<(), Failure> {
         let first = tokio::select! {
+            // First, because a task that ends after the stop is doing what it should.
+            biased;
             () = self.stop.cancelled() => Ok(()),
             ended = self.tasks.join_next() => Err(failure(ended)),
         };
