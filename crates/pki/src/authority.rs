@@ -24,6 +24,7 @@ use crate::{
     peer::{CertificateError, PeerCertificate},
     pem,
     profile::{self, Validity},
+    random::NoRandomness,
     trust::{AuthorityCertificate, TrustBundle, TrustError},
 };
 
@@ -55,8 +56,8 @@ pub enum AuthorityError {
     #[error("the clock shows a time that cannot be")]
     Clock,
     /// The operating system gives no randomness.
-    #[error("no randomness")]
-    Randomness,
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
     /// The issued certificate is not what it should be; never expected.
     #[error(transparent)]
     Issued(#[from] CertificateError),

@@ -6,9 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::rand;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
+
+use crate::random;
 
 /// The largest file that is read here; an identity is a few kilobytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -103,7 +104,7 @@ pub(crate) fn create(path: &Path, content: &[u8]) -> Result<(), FileError> {
 
 fn write_temporary(path: &Path, content: &[u8]) -> Result<PathBuf, FileError> {
     let mut random = [0; 12];
-    rand::fill(&mut random).map_err(|_| FileError::io(path, io::Error::other("no randomness")))?;
+    random::fill(&mut random).map_err(|error| FileError::io(path, io::Error::other(error)))?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", URL_SAFE_NO_PAD.encode(random)));
     let temporary = path.with_file_name(name);

@@ -16,6 +16,7 @@ pub mod join;
 pub mod peer;
 mod pem;
 mod profile;
+mod random;
 pub mod trust;
 
 pub use authority::{Authority, AuthorityError, IssuedSvid};
@@ -24,4 +25,5 @@ pub use files::FileError;
 pub use identity::{Identity, IdentityError, IdentityRequest};
 pub use join::{JoinSecret, JoinToken, JoinTokenError};
 pub use peer::{CertificateError, PeerCertificate};
+pub use random::NoRandomness;
 pub use trust::{TrustBundle, TrustError};

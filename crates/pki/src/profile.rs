@@ -1,6 +1,5 @@
 //! What our certificates look like: the certificate authority's and X.509-SVIDs (SPIFFE X509-SVID §2–4).
 
-use aws_lc_rs::rand;
 use countersign_model::{Seconds, SpiffeId, Timestamp, TrustDomain};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
@@ -12,7 +11,7 @@ use x509_parser::{
     asn1_rs::Tag, certificate::X509Certificate, prelude::FromDer, x509::AttributeTypeAndValue,
 };
 
-use crate::authority::AuthorityError;
+use crate::{authority::AuthorityError, random};
 
 /// How far back a certificate's validity begins, for clocks that run behind.
 pub(crate) const BACKDATE: Seconds = Seconds::new(60);
@@ -117,7 +116,7 @@ fn date(at: Timestamp) -> Result<OffsetDateTime, AuthorityError> {
 /// Sixteen random bytes, positive as a number (RFC 5280 §4.1.2.2).
 fn serial() -> Result<[u8; 16], AuthorityError> {
     let mut serial = [0; 16];
-    rand::fill(&mut serial).map_err(|_| AuthorityError::Randomness)?;
+    random::fill(&mut serial)?;
     let [first, ..] = &mut serial;
     *first = (*first & 0x7f) | 0x40;
     Ok(serial)
