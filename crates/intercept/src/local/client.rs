@@ -88,6 +88,18 @@ impl LocalClient {
         self.tell(&wire::cancel_path(approval), &serde_json::json!({})).await
     }
 
+    /// Whether a sidecar of Countersign answers there.
+    ///
+    /// # Errors
+    /// When none does.
+    pub async fn probe(&self) -> Result<(), LocalError> {
+        // An empty request is answered with a problem, and decides nothing.
+        match self.tell(wire::OPERATIONS, &serde_json::json!({})).await {
+            Err(LocalError::Refused(_)) => Ok(()),
+            other => other,
+        }
+    }
+
     async fn tell<T: Serialize + Sync>(&self, path: &str, message: &T) -> Result<(), LocalError> {
         let response = self.post(path, message).await?;
         if response.status().is_success() { Ok(()) } else { Err(problem(response).await) }

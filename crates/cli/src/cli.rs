@@ -1,0 +1,134 @@
+//! The command line as a whole: verbs, and what they have in common.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    api::Api,
+    exit,
+    verbs::{agents, approvals, audit, completions, control, doctor, exec, login, mcp, policy, tokens},
+};
+
+/// Action-level approvals for AI agents.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, after_help = exit::HELP, max_term_width = 110)]
+#[command(propagate_version = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// The control plane's address.
+    #[arg(long, global = true, env = "COUNTERSIGN_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) url: Option<String>,
+    /// Prints JSON instead of text; lists as {"items": […], "next": …}.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+impl Common {
+    /// The control plane, with a token.
+    pub(crate) fn api(&self) -> Result<Api> {
+        Api::connect(self.url.clone())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Runs the control plane.
+    #[command(after_help = control::EXAMPLES)]
+    Control(control::Arguments),
+    /// Runs a command through the sidecar: at once, after approval, or not at all.
+    Exec(exec::Arguments),
+    /// Stands between an MCP client and an MCP server on stdio.
+    Mcp(mcp::Arguments),
+    /// Adds, lists, shows and revokes agents.
+    Agents(agents::Arguments),
+    /// Writes, checks, tests, pushes and rolls back policy.
+    Policy(policy::Arguments),
+    /// Lists, shows, decides and follows approvals.
+    Approvals(approvals::Arguments),
+    /// Follows, searches, exports and verifies the audit log.
+    Audit(audit::Arguments),
+    /// Makes, lists and revokes API tokens.
+    Tokens(tokens::Arguments),
+    /// Keeps a token for a control plane.
+    Login(login::Arguments),
+    /// Checks this installation, and says what to do about what is wrong.
+    Doctor(doctor::Arguments),
+    /// Prints completions for a shell.
+    Completions(completions::Arguments),
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// When that fails, with what to do about it.
+    pub(crate) async fn run(self) -> Result<ExitCode> {
+        let common = &self.common;
+        match self.verb {
+            Verb::Control(arguments) => control::run(arguments).await,
+            Verb::Exec(arguments) => exec::run(arguments).await,
+            Verb::Mcp(arguments) => mcp::run(arguments).await,
+            Verb::Agents(arguments) => agents::run(common, arguments).await,
+            Verb::Policy(arguments) => policy::run(common, arguments).await,
+            Verb::Approvals(arguments) => approvals::run(common, arguments).await,
+            Verb::Audit(arguments) => audit::run(common, arguments).await,
+            Verb::Tokens(arguments) => tokens::run(common, arguments).await,
+            Verb::Login(arguments) => login::run(common, arguments).await,
+            Verb::Doctor(arguments) => doctor::run(common, arguments).await,
+            Verb::Completions(arguments) => completions::run(&arguments),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_dashes_belongs_to_the_command() {
+        let cli = Cli::try_parse_from(["countersign", "exec", "--reason", "why", "--", "ls", "--json", "-l"]);
+        let cli = cli.unwrap();
+        assert!(!cli.common.json);
+        assert!(matches!(cli.verb, Verb::Exec(arguments) if arguments.command.len() == 3));
+    }
+
+    #[test]
+    fn no_verb_takes_a_token_on_the_command_line() {
+        fn visit(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                let long = argument.get_long().unwrap_or_default();
+                assert!(!matches!(long, "token" | "secret" | "password"), "{} --{long}", command.get_name());
+            }
+            command.get_subcommands().for_each(visit);
+        }
+        visit(&Cli::command());
+    }
+
+    #[test]
+    fn every_verb_explains_itself() {
+        fn visit(command: &clap::Command) {
+            for sub in command.get_subcommands() {
+                assert!(sub.get_about().is_some(), "{}", sub.get_name());
+                visit(sub);
+            }
+        }
+        visit(&Cli::command());
+    }
+}

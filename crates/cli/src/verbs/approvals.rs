@@ -1,0 +1,372 @@
+//! `countersign approvals`: list, show, approve, deny, watch.
+
+use std::{collections::HashMap, process::ExitCode, time::Duration};
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use countersign_model::{AgentName, ApprovalId, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{PageArguments, more};
+use crate::{
+    api::{Api, ApiError, Page},
+    cli::Common,
+    output::{Paint, Style, Table, cell, distance, now, plain, print_json, short, state_cell, style_of},
+    sse::Events,
+};
+
+/// How long to wait before following anew when the stream broke off.
+const RECONNECT: Duration = Duration::from_secs(2);
+
+/// Lists, shows, decides and follows approvals.
+#[derive(Debug, Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  countersign approvals list --state pending
+  countersign approvals show 0199…
+  countersign approvals approve 0199… --reason \"checked with the team\"
+  countersign approvals watch"
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Lists approvals, newest first.
+    List {
+        /// Only those in this state: pending, approved, denied, expired, cancelled, executed, …
+        #[arg(long)]
+        state: Option<String>,
+        /// Only those of this agent.
+        #[arg(long)]
+        agent: Option<AgentName>,
+        #[command(flatten)]
+        page: PageArguments,
+    },
+    /// Shows one approval: who, exactly what, why, who decides, who has.
+    Show {
+        /// The approval's id.
+        id: ApprovalId,
+    },
+    /// Approves.
+    Approve(Vote),
+    /// Denies.
+    Deny(Vote),
+    /// Follows approvals as they come and change.
+    Watch,
+}
+
+#[derive(Debug, Args)]
+struct Vote {
+    /// The approval's id.
+    id: ApprovalId,
+    /// Why, for the others and for the record.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Only if it is still at this version, as `show` told it.
+    #[arg(long, value_name = "VERSION")]
+    if_version: Option<u64>,
+}
+
+/// An approval, as far as it is shown.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct Approval {
+    pub(crate) id: ApprovalId,
+    pub(crate) version: u64,
+    pub(crate) state: String,
+    reason: Option<String>,
+    agent: String,
+    owner: String,
+    interceptor: String,
+    operation: Value,
+    #[serde(default)]
+    redacted: Vec<String>,
+    digest: String,
+    #[serde(default)]
+    provenance: Value,
+    #[serde(default)]
+    policies: Vec<Policy>,
+    revision: u64,
+    requirements: Vec<Requirement>,
+    votes: Vec<Cast>,
+    decide_by: Timestamp,
+    trace_id: Option<String>,
+    may_vote: Option<MayVote>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+struct Policy {
+    id: String,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+struct Requirement {
+    name: String,
+    kind: String,
+    reviewers: Vec<String>,
+    quorum: u32,
+    approved: u32,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+struct Cast {
+    person: String,
+    decision: String,
+    reason: Option<String>,
+    channel: String,
+    at: Timestamp,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+struct MayVote {
+    allowed: bool,
+    reason: Option<String>,
+}
+
+pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCode> {
+    let api = common.api()?;
+    match arguments.what {
+        What::List { state, agent, page } => {
+            let mut query = page.query();
+            query.extend(state.map(|state| ("state", state)));
+            query.extend(agent.map(|agent| ("agent", agent.to_string())));
+            list(common, &api.get("/api/v1/approvals", &query).await?)?;
+        }
+        What::Show { id } => show(common, &api.get(&format!("/api/v1/approvals/{id}"), &[]).await?)?,
+        What::Approve(vote) => cast(common, &api, "approve", vote).await?,
+        What::Deny(vote) => cast(common, &api, "deny", vote).await?,
+        What::Watch => watch(common, &api).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(common: &Common, list: &Page<Value>) -> Result<()> {
+    if common.json {
+        return print_json(list);
+    }
+    let now = now();
+    let mut table = Table::new(&["ID", "STATE", "AGENT", "WHAT", "NEEDS", "LEFT"]);
+    for approval in &list.items {
+        let approval: Approval = serde_json::from_value(approval.clone())?;
+        let left =
+            if approval.state == "pending" { distance(approval.decide_by, now) } else { "–".to_owned() };
+        table.row(vec![
+            cell(&approval.id.to_string()),
+            state_cell(&approval.state),
+            cell(&approval.agent),
+            cell(&short(&what(&approval.operation), 60)),
+            cell(&needs(&approval.requirements)),
+            cell(&left),
+        ]);
+    }
+    print!("{}", table.render(Paint::stdout(), "no approvals"));
+    more(list.next.as_deref());
+    Ok(())
+}
+
+async fn cast(common: &Common, api: &Api, decision: &str, vote: Vote) -> Result<()> {
+    let path = format!("/api/v1/approvals/{}/votes", vote.id);
+    let ballot = json!({"decision": decision, "reason": vote.reason});
+    let approval: Value = match vote.if_version {
+        Some(version) => api.post_if(&path, &ballot, version).await?,
+        None => api.post(&path, &ballot).await?,
+    };
+    if common.json {
+        return print_json(&approval);
+    }
+    let approval: Approval = serde_json::from_value(approval)?;
+    let paint = Paint::stdout();
+    println!("{}: {}", paint.paint(style_of(decision), decision), plain(&what(&approval.operation)));
+    println!(
+        "now {}, {}",
+        paint.paint(style_of(&approval.state), &approval.state),
+        needs(&approval.requirements)
+    );
+    Ok(())
+}
+
+fn show(common: &Common, approval: &Value) -> Result<()> {
+    if common.json {
+        return print_json(approval);
+    }
+    let approval: Approval = serde_json::from_value(approval.clone())?;
+    print!("{}", describe(&approval, Paint::stdout())?);
+    Ok(())
+}
+
+fn describe(approval: &Approval, paint: Paint) -> Result<String> {
+    let mut lines = Vec::new();
+    let mut line = |name: &str, text: String| {
+        lines.push(format!("{} {text}", paint.paint(Style::Dim, &format!("{name:<10}"))));
+    };
+    let reason = approval.reason.as_deref().map(|reason| format!(" ({})", plain(reason))).unwrap_or_default();
+    line(
+        "state",
+        format!(
+            "{}{reason}, version {}",
+            paint.paint(style_of(&approval.state), &approval.state),
+            approval.version
+        ),
+    );
+    line("what", paint.paint(Style::Bold, &plain(&what(&approval.operation))));
+    line(
+        "agent",
+        format!(
+            "{} (owner {}), through {}",
+            plain(&approval.agent),
+            plain(&approval.owner),
+            plain(&approval.interceptor)
+        ),
+    );
+    for policy in &approval.policies {
+        let reason =
+            policy.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
+        line("policy", format!("{}{reason}", plain(&policy.id)));
+    }
+    for (name, text) in approval.provenance.as_object().into_iter().flatten() {
+        let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
+        line("", format!("{} (the agent's word): {}", plain(name), plain(&text)));
+    }
+    for requirement in &approval.requirements {
+        line("needs", needs(std::slice::from_ref(requirement)));
+    }
+    for vote in &approval.votes {
+        let reason = vote.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
+        let decision = paint.paint(style_of(&vote.decision), &vote.decision);
+        line(
+            "vote",
+            format!("{} {decision} at {} by {}{reason}", plain(&vote.person), vote.at, plain(&vote.channel)),
+        );
+    }
+    if approval.state == "pending" {
+        line("left", distance(approval.decide_by, now()));
+        if let Some(MayVote { allowed: false, reason }) = &approval.may_vote {
+            line("you", format!("cannot vote: {}", plain(reason.as_deref().unwrap_or("not eligible"))));
+        }
+    }
+    line("digest", format!("{} under revision {}", plain(&approval.digest), approval.revision));
+    if let Some(trace) = &approval.trace_id {
+        line("trace", plain(trace));
+    }
+    if !approval.redacted.is_empty() {
+        line("redacted", plain(&approval.redacted.join(", ")));
+    }
+    // Pretty JSON escapes what could steer a terminal, but for characters that reorder text.
+    let operation = serde_json::to_string_pretty(&approval.operation)?;
+    let operation: Vec<String> = operation.lines().map(plain).collect();
+    Ok(format!("{}\n{}\n", lines.join("\n"), operation.join("\n")))
+}
+
+/// Tells every change, each approval once per version.
+async fn watch(common: &Common, api: &Api) -> Result<()> {
+    let mut seen: HashMap<ApprovalId, u64> = HashMap::new();
+    let mut is_first = true;
+    loop {
+        let mut events = match Events::open(api).await {
+            Ok(events) => events,
+            // The first failure is told; later ones are waited out.
+            Err(error) if is_first || is_refusal(&error) => return Err(error),
+            Err(_) => {
+                tokio::time::sleep(RECONNECT).await;
+                continue;
+            }
+        };
+        while let Ok(Some(name)) = events.next().await {
+            if name == "sync" || name == "approval" {
+                tell_changes(common, api, &mut seen, is_first).await?;
+                is_first = false;
+            }
+        }
+        tokio::time::sleep(RECONNECT).await;
+    }
+}
+
+fn is_refusal(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<ApiError>(), Some(ApiError::Refused { .. }))
+}
+
+async fn tell_changes(
+    common: &Common,
+    api: &Api,
+    seen: &mut HashMap<ApprovalId, u64>,
+    is_first: bool,
+) -> Result<()> {
+    let page: Page<Value> = api.get("/api/v1/approvals", &[("limit", "100".to_owned())]).await?;
+    for value in page.items.iter().rev() {
+        let approval: Approval = serde_json::from_value(value.clone())?;
+        let is_known = seen.insert(approval.id, approval.version) == Some(approval.version);
+        // What was over before is of no interest now.
+        if is_known || (is_first && approval.state != "pending") {
+            continue;
+        }
+        if common.json {
+            println!("{value}");
+            continue;
+        }
+        let state = Paint::stdout().paint(style_of(&approval.state), &format!("{:<10}", approval.state));
+        println!(
+            "{state} {} {} {} · {}",
+            approval.id,
+            plain(&approval.agent),
+            short(&what(&approval.operation), 80),
+            needs(&approval.requirements)
+        );
+    }
+    Ok(())
+}
+
+/// An operation in a few words: `deploy Service::"payments"`.
+pub(crate) fn what(operation: &Value) -> String {
+    let text = |pointer| operation.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
+    format!("{} {}::{:?}", text("/action/name"), text("/resource/type"), text("/resource/id"))
+}
+
+fn needs(requirements: &[Requirement]) -> String {
+    let one = |requirement: &Requirement| {
+        let who = requirement.reviewers.join(", ");
+        let who = if who == "*" { "any reviewer".to_owned() } else { plain(&who) };
+        let kind = if requirement.kind == "confirmation" { " (confirmation)" } else { "" };
+        format!("{}{kind} {}/{} by {who}", plain(&requirement.name), requirement.approved, requirement.quorum)
+    };
+    requirements.iter().map(one).collect::<Vec<_>>().join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_approval_is_told_without_obeying_what_it_contains() {
+        let approval: Approval = serde_json::from_value(json!({
+            "id": "01990000-0000-7000-8000-000000000000", "version": 1, "state": "pending", "reason": null,
+            "agent": "dev-agent", "owner": "owner@example.com", "interceptor": "exec",
+            "operation": {
+                "action": {"name": "Exec::run"},
+                "resource": {"type": "Exec::Program", "id": "rm"},
+                "context": {"command": {"argv": ["rm", "\u{1b}[2J", "\u{202e}x"]}}
+            },
+            "digest": "sha256:00", "provenance": {"reason": "clean\u{1b}]0;x\u{7}"}, "revision": 1,
+            "policies": [{"id": "p", "effect": "forbid", "reason": "because"}],
+            "requirements": [{"name": "change", "kind": "approval", "reviewers": ["*"], "quorum": 1, "approved": 0}],
+            "votes": [], "decide_by": "2099-01-01T00:00:00Z", "trace_id": null,
+            "may_vote": {"allowed": false, "reason": "you are the owner"}
+        }))
+        .unwrap();
+        let text = describe(&approval, Paint::stdout()).unwrap();
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{7}') && !text.contains('\u{202e}'), "{text}");
+        for expected in [
+            "Exec::run Exec::Program::\"rm\"",
+            "p: because",
+            "change 0/1 by any reviewer",
+            "you are the owner",
+        ] {
+            assert!(text.contains(expected), "{expected}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! `countersign mcp`: stands between an MCP client and an MCP server on stdio.
+
+use std::{
+    ffi::OsString,
+    process::{ExitCode, Stdio},
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use countersign_intercept::{
+    exec::{
+        environment::TRACEPARENT,
+        run::{self, Signals},
+    },
+    local::LocalClient,
+    mcp::relay::{RelaySettings, relay},
+};
+use countersign_model::Provenance;
+use tokio::process::Command;
+
+use super::socket::SocketArguments;
+
+/// Stands between an MCP client and an MCP server on stdio.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Messages pass byte for byte, unless policy must act. A refused tool call is answered with a result
+that says why (isError). Put it where the server's command stands in the client's configuration:
+
+  {\"mcpServers\": {\"files\": {\"command\": \"countersign\",
+    \"args\": [\"mcp\", \"--name\", \"files\", \"--\", \"npx\", \"@modelcontextprotocol/server-filesystem\", \"/data\"]}}}")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    socket: SocketArguments,
+    /// The server's name, as policy knows it.
+    #[arg(long)]
+    name: String,
+    /// The model that drives the agent.
+    #[arg(long, env = "COUNTERSIGN_MODEL", hide = true)]
+    model: Option<String>,
+    /// The agent's session.
+    #[arg(long, env = "COUNTERSIGN_SESSION", hide = true)]
+    session: Option<String>,
+    /// The server's command.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let (program, words) = arguments.command.split_first().context("there is no command")?;
+    let mut signals = Signals::listen()?;
+    let mut server = Command::new(program)
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("the MCP server {} cannot be started", program.display()))?;
+    let pipes = server.stdout.take().zip(server.stdin.take());
+    let (from_server, to_server) = pipes.context("the MCP server has no pipes")?;
+    let settings = RelaySettings {
+        sidecar: LocalClient::new(arguments.socket.path()),
+        server: arguments.name,
+        provenance: Provenance {
+            model: arguments.model,
+            session: arguments.session,
+            ..Provenance::default()
+        },
+        trace: std::env::var(TRACEPARENT).ok(),
+    };
+    let relayed =
+        tokio::spawn(relay(settings, (tokio::io::stdin(), tokio::io::stdout()), (from_server, to_server)));
+    // The server decides when it ends: its input closes when the client's output does.
+    let status = run::wait(&mut server, &mut signals).await?;
+    match relayed.await? {
+        // The client has gone, as clients do.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
+    Ok(ExitCode::from(run::exit_code(status)))
+}

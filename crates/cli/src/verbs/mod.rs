@@ -1,0 +1,44 @@
+//! One file per verb.
+
+pub(crate) mod agents;
+pub(crate) mod approvals;
+pub(crate) mod audit;
+pub(crate) mod completions;
+pub(crate) mod control;
+pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod login;
+pub(crate) mod mcp;
+pub(crate) mod policy;
+mod socket;
+pub(crate) mod tokens;
+mod waiting;
+
+use clap::Args;
+
+/// How much of a list is wanted.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PageArguments {
+    /// How many at most.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
+    limit: u16,
+    /// Goes on where the last page ended: its `next`.
+    #[arg(long, value_name = "NEXT")]
+    cursor: Option<String>,
+}
+
+impl PageArguments {
+    /// The query parameters for it.
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query = vec![("limit", self.limit.to_string())];
+        query.extend(self.cursor.clone().map(|cursor| ("cursor", cursor)));
+        query
+    }
+}
+
+/// What to say below a table when the list goes on.
+fn more(next: Option<&str>) {
+    if let Some(next) = next {
+        println!("… there is more: --cursor {next}");
+    }
+}
