@@ -35,7 +35,7 @@ pub(crate) async fn show(
 ) -> Result<Markup, PageError> {
     let id: ApprovalId = id.parse().map_err(|_| PageError::NotFound)?;
     let view = state.services.approvals.get(&session.actor, id).await?;
-    let flash = query.done.map(|_| voted(&view, &session));
+    let flash = query.done.map(|_| voted(&view, &session, Origin::Page));
     Ok(page(&view, &session, state.identity.now(), flash.as_ref()))
 }
 
@@ -66,7 +66,7 @@ fn request(view: &ApprovalView, operation: &OperationView<'_>, session: &Session
                 (byline(view, pending.then_some(now)))
                 h1.what { (operation.headline()) }
             }
-            section aria-label="What will run" { (operation.summary()) }
+            section.stack { (operation.summary()) }
             section.split { (why_policy(view)) (agent_words(view)) }
             @if pending { (decide(view, session, Origin::Page)) }
             section {

@@ -13,6 +13,10 @@ use crate::{
     services::{ApprovalView, RequirementView, VoteDecision, VoteView},
 };
 
+/// The longest operation that is shown, and can be decided, on the inbox, in bytes. Nobody is to decide
+/// on what lies below ten screens of something else, and a flood of large requests is to leave the inbox usable.
+const LONGEST_INLINE: usize = 8 * 1024;
+
 /// Where a vote leads back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -42,10 +46,18 @@ pub(crate) fn card(view: &ApprovalView, session: &Session, now: Timestamp) -> Ma
                     a href={ "/approvals/" (view.id) } data-key={ "open-" (view.id) } { (operation.headline()) }
                 }
             }
-            section aria-label="What will run" { (operation.summary()) }
+            @if view.operation_text.len() > LONGEST_INLINE {
+                section { p.quiet { "This operation is too long to be judged from here." } }
+            } @else {
+                section.stack { (operation.summary()) (operation.rest()) }
+            }
             section.split { (why_policy(view)) (why_agent(view)) }
-            section.deciding aria-label="Who decides" { (requirements(&view.requirements)) (votes(&view.votes)) }
-            (decide(view, session, Origin::Inbox))
+            section.deciding { (requirements(&view.requirements)) (votes(&view.votes)) }
+            @if view.operation_text.len() > LONGEST_INLINE {
+                p.cannot { a.button href={ "/approvals/" (view.id) } { "Review it on its own page" } }
+            } @else {
+                (decide(view, session, Origin::Inbox))
+            }
         }
     }
 }

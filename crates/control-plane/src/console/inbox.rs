@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     ConsoleState, PageError,
-    card::{card, state_tag},
+    card::{Origin, card, state_tag},
     forms::{Params, SignedIn},
     layout::{Frame, check_mark, moment},
     operation::OperationView,
@@ -52,7 +52,7 @@ pub(crate) async fn show(
     };
     let frame = Frame { title: &title, session: Some(&session), now, live: true };
     Ok(frame.page(&html! {
-        @if let Some(view) = &done { (voted(view, &session)) }
+        @if let Some(view) = &done { (voted(view, &session, Origin::Inbox)) }
         div.columns {
             div { (waiting(&pending, more, &session, now)) }
             (decided(&recent))
@@ -153,7 +153,7 @@ fn past(view: &ApprovalView) -> Markup {
 }
 
 /// What became of the vote that was just cast: told from the request itself, not from the address.
-pub(crate) fn voted(view: &ApprovalView, session: &Session) -> Markup {
+pub(crate) fn voted(view: &ApprovalView, session: &Session, origin: Origin) -> Markup {
     let Some(vote) = view.votes.iter().rev().find(|vote| vote.person == session.actor.person) else {
         return html! {};
     };
@@ -174,7 +174,9 @@ pub(crate) fn voted(view: &ApprovalView, session: &Session) -> Markup {
                 @if view.state == "pending" {
                     (missing) @if missing == 1 { " more approval is" } @else { " more approvals are" } " needed."
                 }
-                " " a href={ "/approvals/" (view.id) } { "Open the request" }
+                @if origin == Origin::Inbox {
+                    " " a href={ "/approvals/" (view.id) } { "Open the request" }
+                }
             }
         }
     }

@@ -48,7 +48,10 @@ impl<'a> OperationView<'a> {
         let resource = self.text("/resource/id");
         let (verb, thing) = match self.action() {
             "Exec::run" => ("Run the program", ""),
-            "Mcp::call" | "Mcp::tools/call" | "tools/call" => ("Call the tool", ""),
+            "Exec::unclear" => ("Run a command that policy cannot read with certainty:", ""),
+            "Mcp::tools/call" => ("Call the tool", ""),
+            "Mcp::resources/read" => ("Read the resource", ""),
+            "Mcp::prompts/get" => ("Get the prompt", ""),
             name => (name, self.text("/resource/type")),
         };
         html! {
@@ -72,7 +75,7 @@ impl<'a> OperationView<'a> {
 
     /// The command line, for an operation that is one: each word quoted so that it reads one way only.
     fn command_line(&self) -> Option<Markup> {
-        const ARGV: &str = "/action/properties/argv";
+        const ARGV: &str = "/context/command/argv";
         let words = self.operation.pointer(ARGV)?.as_array().filter(|words| !words.is_empty())?;
         let words: Vec<&str> = words.iter().map(Value::as_str).collect::<Option<_>>()?;
         Some(html! {
@@ -83,16 +86,31 @@ impl<'a> OperationView<'a> {
         })
     }
 
-    /// The short form: command line or arguments.
+    /// What will run: the command line with its directory and environment, and the arguments.
     pub(crate) fn summary(&self) -> Markup {
         const ARGUMENTS: &str = "/action/properties";
+        const ENVIRONMENT: &str = "/context/command/env";
+        let (command, arguments) = (self.command_line(), self.members(ARGUMENTS));
         html! {
-            @if let Some(line) = self.command_line() {
+            @if let Some(line) = &command {
                 div.command tabindex="0" role="group" aria-label="Command line" { code { (line) } }
-            } @else if let Some(arguments) = self.members(ARGUMENTS) {
-                (self.object(arguments, ARGUMENTS, 0))
-            } @else {
-                p.quiet { "No arguments." }
+                p.quiet.small { "in " code { (exact(self.text("/context/command/cwd"))) } }
+                @if let Some(variables) = self.members(ENVIRONMENT) {
+                    p.quiet.small { "with these variables" }
+                    (self.object(variables, ENVIRONMENT, 0))
+                }
+            }
+            @if let Some(arguments) = arguments { (self.object(arguments, ARGUMENTS, 0)) }
+            @if command.is_none() && arguments.is_none() { p.quiet { "No arguments." } }
+        }
+    }
+
+    /// Everything that the summary may leave out, folded away.
+    pub(crate) fn rest(&self) -> Markup {
+        html! {
+            details.fold {
+                summary { "The whole operation" }
+                (self.full())
             }
         }
     }
@@ -200,13 +218,13 @@ mod tests {
         {
             assert_eq!(shell_word(word), shown);
         }
-        let operation =
-            json!({"action": {"properties": {"argv": ["rm", "-rf", "a b; c", "--key=[redacted]"]}}});
-        let redacted = ["/action/properties/argv/3".to_owned()];
+        let operation = json!({"context": {"command": {
+            "argv": ["rm", "-rf", "a b; c", "--key=[redacted]"], "cwd": "/srv", "env": {"LANG": "C"}}}});
+        let redacted = ["/context/command/argv/3".to_owned()];
         let shown = OperationView::new(&operation, &redacted).summary().into_string();
         let text: String =
             shown.split('<').filter_map(|part| part.split_once('>')).map(|(_, text)| text).collect();
-        assert_eq!(text, "rm -rf 'a b; c' '--key=[redacted]'");
+        assert_eq!(text, "rm -rf 'a b; c' '--key=[redacted]'in /srvwith these variablesLANGC");
         assert_eq!(shown.matches("class=\"redacted\"").count(), 1);
     }
 
