@@ -61,7 +61,7 @@ impl Bundle {
         // With a schema that cannot be read, entities cannot be judged.
         let entities = files.get(ENTITIES).filter(|_| schema.is_some() == schema_bytes.is_some());
         let store =
-            Store::read(entities.map(|bytes| (ENTITIES, bytes)), schema.as_ref(), &reach, &mut problems);
+            Store::read(entities.map(|bytes| (ENTITIES, bytes)), schema.as_ref(), reach, &mut problems);
         let members = ActionMembers::of(store.iter().map(AsRef::as_ref));
         let index = Index::build(compiled.iter().map(|policy| &policy.policy).zip(named), &members);
 

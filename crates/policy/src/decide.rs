@@ -116,7 +116,7 @@ impl Bundle {
         explanation
     }
 
-    fn evaluate(&self, prepared: &Prepared) -> Outcome<'_> {
+    pub(crate) fn evaluate(&self, prepared: &Prepared) -> Outcome<'_> {
         let slice = self.index.slice(&prepared.action, prepared.resource.entity_type());
         evaluate(&self.policies, slice, prepared)
     }

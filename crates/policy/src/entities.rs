@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     expr::Reach,
-    problem::{Place, Problems},
+    problem::{Place, Problems, Source},
     value,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     entities: HashMap<EntityUID, Stored>,
-    depth: usize,
+    reach: Reach,
 }
 
 #[derive(Debug)]
@@ -39,20 +39,25 @@ impl Store {
     pub(crate) fn read(
         file: Option<(&str, &[u8])>,
         schema: Option<&Schema>,
-        reach: &Reach,
+        reach: Reach,
         problems: &mut Problems,
     ) -> Self {
         let entities = match file {
             Some((file, bytes)) => read_file(file, bytes, schema, problems),
             None => schema.and_then(|schema| schema.action_entities().ok()),
         };
-        let Some(entities) = entities else { return Self::default() };
+        let Some(entities) = entities else { return Self { reach, ..Self::default() } };
         let stored =
-            |entity: &Entity| Stored { next: references(entity, reach), entity: Arc::new(entity.clone()) };
+            |entity: &Entity| Stored { next: references(entity, &reach), entity: Arc::new(entity.clone()) };
         Self {
             entities: entities.as_ref().iter().map(|entity| (entity.uid().clone(), stored(entity))).collect(),
-            depth: reach.depth,
+            reach,
         }
+    }
+
+    /// What conditions can look into.
+    pub(crate) fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// An entity of the bundle.
@@ -69,10 +74,11 @@ impl Store {
     /// in the hierarchy, and its tags, are the bundle's alone.
     pub(crate) fn overlay(&self, uid: &EntityUID, properties: &Object) -> Option<Arc<Entity>> {
         let stored = self.get(uid);
-        if properties.is_empty() {
+        let mut given =
+            properties.iter().filter(|(name, json)| !json.is_null() && self.reach.reads(name)).peekable();
+        if given.peek().is_none() {
             return stored.cloned();
         }
-        let given = properties.iter().filter(|(_, value)| !value.is_null());
         let given =
             given.map(|(name, json)| (name.as_str().into(), PartialValue::Value(value::to_cedar(json))));
         let Some(base) = stored else {
@@ -103,7 +109,7 @@ impl Store {
         let mut level: Vec<&EntityUID> = Vec::new();
         let mut next: Vec<&EntityUID> = starts.collect();
         next.extend(overlaid.iter().flat_map(|entity| self.next(entity.uid())));
-        for _ in 0..self.depth {
+        for _ in 0..self.reach.depth {
             std::mem::swap(&mut level, &mut next);
             for uid in level.drain(..) {
                 if let Some(entity) = self.get(uid).filter(|_| seen.insert(uid)) {
@@ -146,7 +152,8 @@ fn read_file(
         problems.add(Place::file(file), error.to_string(), "mend the JSON");
         return None;
     }
-    let text = std::str::from_utf8(bytes).ok()?;
+    let source = Source::of(file, bytes, problems)?;
+    let text = source.text;
     let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(text) else {
         problems.add(
             Place::file(file),
@@ -161,7 +168,7 @@ fn read_file(
             Ok(entity) => entities.push(entity),
             Err(error) => {
                 let offset = (item.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-                problems.add(Place::at(file, text, offset), with_causes(&error), "");
+                problems.add(source.at(offset), with_causes(&error), "");
             }
         }
     }

@@ -102,11 +102,24 @@ pub(crate) struct Reach {
     pub(crate) attributes: BTreeSet<String>,
     /// Whether tags are read.
     pub(crate) tags: bool,
+    /// Whether a condition takes the context as a whole, so that all of it matters.
+    pub(crate) whole_context: bool,
     /// How many entities can be looked into one after the other (`resource.owner.team` is two).
     pub(crate) depth: usize,
 }
 
 impl Reach {
+    /// Whether a condition can read a member or attribute of that name. What none reads need not be
+    /// handed to Cedar: no condition can tell.
+    pub(crate) fn reads(&self, attribute: &str) -> bool {
+        self.attributes.contains(attribute)
+    }
+
+    /// Whether a condition can read a member of the context.
+    pub(crate) fn reads_context(&self, member: &str) -> bool {
+        self.whole_context || self.reads(member)
+    }
+
     /// Adds what a condition can look into. Returns the entities that it names and looks into.
     pub(crate) fn add(&mut self, condition: &Expr) -> BTreeSet<EntityUID> {
         let mut named = BTreeSet::new();
@@ -124,13 +137,19 @@ impl Reach {
                 }
                 0
             }
+            ExprKind::Var(Var::Context) => {
+                self.whole_context = true;
+                0
+            }
             ExprKind::GetAttr { expr, attr } | ExprKind::HasAttr { expr, attr } => {
                 self.attributes.insert(attr.to_string());
-                self.walk(expr, true, named).saturating_add(1)
+                // One member of the context is not all of it; and the context is no entity.
+                if is_context(expr) { 0 } else { self.walk(expr, true, named).saturating_add(1) }
             }
             ExprKind::ExtHasAttr { expr, attrs } => {
                 self.attributes.extend(attrs.iter().map(ToString::to_string));
-                self.walk(expr, true, named).saturating_add(attrs.len())
+                let below = if is_context(expr) { 0 } else { self.walk(expr, true, named) };
+                below.saturating_add(attrs.len())
             }
             ExprKind::BinaryApp { op, arg1, arg2 } => {
                 let tags = matches!(op, BinaryOp::GetTag | BinaryOp::HasTag);
@@ -234,5 +253,23 @@ mod tests {
         ));
         assert!(reach.tags);
         assert_eq!(named.len(), 2);
+    }
+
+    #[test]
+    fn only_what_conditions_read_is_handed_over() {
+        let mut reach = Reach::default();
+        reach.add(&condition(r#"when { context.ticket == "x" && context has time && context has a.b }"#));
+        assert!(reach.reads_context("ticket") && reach.reads_context("time") && reach.reads_context("a"));
+        assert!(!reach.reads_context("other") && !reach.whole_context);
+        for whole in [
+            "when { context == {x: 1} }",
+            "when { {c: context}.c == {x: 1} }",
+            "when { [context].contains({x: 1}) }",
+            "when { (if true then context else {x: 1}).x == 1 }",
+        ] {
+            let mut reach = Reach::default();
+            reach.add(&condition(whole));
+            assert!(reach.reads_context("anything"), "{whole}");
+        }
     }
 }

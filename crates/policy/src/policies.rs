@@ -11,7 +11,7 @@ use miette::Diagnostic;
 
 use crate::{
     expr::{LiftFault, check_lift},
-    problem::{Place, Problems, closest},
+    problem::{Place, Problems, Source, closest},
 };
 
 /// The annotations that mean something to Countersign.
@@ -33,11 +33,11 @@ pub(crate) struct LoadedPolicy {
 
 /// A schema's text, parsed.
 pub(crate) fn read_schema(file: &str, bytes: &[u8], problems: &mut Problems) -> Option<Schema> {
-    let text = utf8(file, bytes, problems)?;
+    let source = Source::of(file, bytes, problems)?;
     let mut report = |error: &dyn Diagnostic| {
-        problems.add(place_of(file, text, error), format!("schema: {error}"), help_of(error));
+        problems.add(place_of(&source, error), format!("schema: {error}"), help_of(error));
     };
-    let (fragment, warnings) = match SchemaFragment::from_cedarschema_str(text) {
+    let (fragment, warnings) = match SchemaFragment::from_cedarschema_str(source.text) {
         Ok((fragment, warnings)) => (fragment, warnings.collect::<Vec<_>>()),
         Err(error) => {
             report(&error);
@@ -58,11 +58,11 @@ pub(crate) fn read<'a>(
     problems: &mut Problems,
 ) -> Vec<LoadedPolicy> {
     let mut loaded = Vec::new();
-    let mut texts = BTreeMap::new();
+    let mut sources = BTreeMap::new();
     for (file, bytes) in files {
-        let Some(text) = utf8(file, bytes, problems) else { continue };
-        texts.insert(file, text);
-        read_file(file, text, &mut loaded, problems);
+        let Some(source) = Source::of(file, bytes, problems) else { continue };
+        read_file(&source, &mut loaded, problems);
+        sources.insert(file, source);
     }
     if loaded.len() > MAX_POLICIES {
         let message = format!("a bundle can have at most {MAX_POLICIES} policies");
@@ -74,25 +74,17 @@ pub(crate) fn read<'a>(
         read_approval(policy, requirements, problems);
     }
     if let Some(schema) = schema {
-        validate(&loaded, &texts, schema, problems);
+        validate(&loaded, &sources, schema, problems);
     }
     loaded
 }
 
-fn utf8<'a>(file: &str, bytes: &'a [u8], problems: &mut Problems) -> Option<&'a str> {
-    let text = std::str::from_utf8(bytes).ok();
-    if text.is_none() {
-        problems.add(Place::file(file), "this file is not UTF-8", "save it as UTF-8");
-    }
-    text
-}
-
-fn read_file(file: &str, text: &str, loaded: &mut Vec<LoadedPolicy>, problems: &mut Problems) {
-    let set = match PolicySet::from_str(text) {
+fn read_file(source: &Source<'_>, loaded: &mut Vec<LoadedPolicy>, problems: &mut Problems) {
+    let set = match PolicySet::from_str(source.text) {
         Ok(set) => set,
         Err(errors) => {
             for error in errors.iter() {
-                problems.add(place_of(file, text, error), error.to_string(), help_of(error));
+                problems.add(place_of(source, error), error.to_string(), help_of(error));
             }
             return;
         }
@@ -100,11 +92,7 @@ fn read_file(file: &str, text: &str, loaded: &mut Vec<LoadedPolicy>, problems: &
     for template in set.templates() {
         let offset = template.as_ref().loc().map_or(0, cedar_policy_core::parser::Loc::start);
         let hint = "write a policy for each case, or use groups";
-        problems.add(
-            Place::at(file, text, offset),
-            "templates (?principal, ?resource) are not supported",
-            hint,
-        );
+        problems.add(source.at(offset), "templates (?principal, ?resource) are not supported", hint);
     }
     let mut policies: Vec<(usize, &Policy)> = set
         .policies()
@@ -112,7 +100,7 @@ fn read_file(file: &str, text: &str, loaded: &mut Vec<LoadedPolicy>, problems: &
         .collect();
     policies.sort_by_key(|(offset, _)| *offset);
     for (offset, policy) in policies {
-        let place = Place::at(file, text, offset);
+        let place = source.at(offset);
         loaded.push(name(policy, place, problems));
     }
 }
@@ -204,7 +192,12 @@ fn read_approval(
 
 /// Cedar's own strict validation. Its warnings (a policy that can never apply, names that only look
 /// alike) are refused, too: nothing about a guard should be other than it looks.
-fn validate(loaded: &[LoadedPolicy], texts: &BTreeMap<&str, &str>, schema: &Schema, problems: &mut Problems) {
+fn validate(
+    loaded: &[LoadedPolicy],
+    sources: &BTreeMap<&str, Source<'_>>,
+    schema: &Schema,
+    problems: &mut Problems,
+) {
     let mut set = PolicySet::new();
     for policy in loaded {
         if set.add(policy.policy.clone()).is_err() {
@@ -219,16 +212,16 @@ fn validate(loaded: &[LoadedPolicy], texts: &BTreeMap<&str, &str>, schema: &Sche
         result.validation_warnings().map(|warning| (warning.policy_id(), warning as &dyn Diagnostic));
     for (id, diagnostic) in errors.chain(warnings) {
         let Some(policy) = by_id.get(AsRef::<str>::as_ref(id)) else { continue };
-        let text = texts.get(policy.file.as_str()).copied().unwrap_or_default();
-        let mut place = place_of(&policy.file, text, diagnostic);
+        let Some(source) = sources.get(policy.file.as_str()) else { continue };
+        let mut place = place_of(source, diagnostic);
         place.line = place.line.or(Some(policy.line));
         problems.add(place, diagnostic.to_string(), help_of(diagnostic));
     }
 }
 
-fn place_of<'a>(file: &'a str, text: &str, diagnostic: &dyn Diagnostic) -> Place<'a> {
+fn place_of<'a>(source: &Source<'a>, diagnostic: &dyn Diagnostic) -> Place<'a> {
     let label = diagnostic.labels().and_then(|mut labels| labels.next());
-    label.map_or(Place::file(file), |label| Place::at(file, text, label.offset()))
+    label.map_or(Place::file(source.file), |label| source.at(label.offset()))
 }
 
 fn help_of(diagnostic: &dyn Diagnostic) -> String {

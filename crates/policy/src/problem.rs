@@ -88,12 +88,35 @@ impl<'a> Place<'a> {
     pub(crate) fn file(file: &'a str) -> Self {
         Self { file, line: None }
     }
+}
 
-    /// The line of a byte offset in a file's text.
-    pub(crate) fn at(file: &'a str, text: &str, offset: usize) -> Self {
-        let before = text.as_bytes().iter().take(offset);
-        let line = before.filter(|byte| **byte == b'\n').count();
-        Self { file, line: u32::try_from(line.saturating_add(1)).ok() }
+/// A file's text, with its lines counted once.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) text: &'a str,
+    line_ends: Vec<usize>,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(file: &'a str, text: &'a str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self { file, text, line_ends: ends.map(|(offset, _)| offset).collect() }
+    }
+
+    /// The text of a file; what is not UTF-8 is a problem.
+    pub(crate) fn of(file: &'a str, bytes: &'a [u8], problems: &mut Problems) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok();
+        if text.is_none() {
+            problems.add(Place::file(file), "this file is not UTF-8", "save it as UTF-8");
+        }
+        Some(Self::new(file, text?))
+    }
+
+    /// The place of a byte offset.
+    pub(crate) fn at(&self, offset: usize) -> Place<'a> {
+        let before = self.line_ends.partition_point(|end| *end < offset);
+        Place { file: self.file, line: u32::try_from(before.saturating_add(1)).ok() }
     }
 }
 
@@ -138,7 +161,8 @@ mod tests {
 
     #[test]
     fn lines_are_counted_from_one() {
-        assert_eq!(Place::at("f", "a\nb\nc", 0).line, Some(1));
-        assert_eq!(Place::at("f", "a\nb\nc", 4).line, Some(3));
+        let source = Source::new("f", "a\nb\n\nc");
+        let lines: Vec<_> = (0..6).map(|offset| source.at(offset).line.unwrap()).collect();
+        assert_eq!(lines, [1, 1, 2, 2, 3, 4]);
     }
 }

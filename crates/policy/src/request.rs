@@ -14,7 +14,12 @@ use countersign_model::{
     AgentName, Operation, RequirementName, Subject, Timestamp, operation::RESERVED_CONTEXT,
 };
 
-use crate::{entities::Store, expr::APPROVALS, index::Index, value};
+use crate::{
+    entities::Store,
+    expr::{APPROVALS, Reach},
+    index::Index,
+    value,
+};
 
 /// What is asked of a bundle.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +84,7 @@ impl Prepared {
         let named = index.slice(&action, resource_uid.entity_type()).flat_map(|bucket| &bucket.named);
         let starts = named.chain([&action, &agent]);
         let entities = store.slice(&overlaid, starts).ok_or(RequestError::Entities)?;
-        let context = context(call, agent.clone())?;
+        let context = context(call, agent.clone(), store.reach())?;
         Ok(Self { principal, action, resource: resource_uid, entities, context })
     }
 
@@ -122,18 +127,21 @@ pub(crate) fn action_uid(name: &str) -> Result<EntityUID, RequestError> {
     namespaced.map_or_else(|| uid("Action", name), Ok)
 }
 
-fn context(call: &Call<'_>, agent: EntityUID) -> Result<Context, RequestError> {
-    let given = &call.operation.context;
-    let own =
-        given.iter().filter(|(name, value)| !RESERVED_CONTEXT.contains(&name.as_str()) && !value.is_null());
+fn context(call: &Call<'_>, agent: EntityUID, reach: &Reach) -> Result<Context, RequestError> {
+    let given = call.operation.context.iter();
+    let own = given.filter(|(name, value)| !RESERVED_CONTEXT.contains(&name.as_str()) && !value.is_null());
+    let read = own.filter(|(name, _)| reach.reads_context(name));
     let mut members: Vec<(&str, Value)> =
-        own.map(|(name, json)| (name.as_str(), value::to_cedar(json))).collect();
-    let time = value::datetime(call.now).ok_or(RequestError::Time(call.now))?;
-    members.push(("action", value::record(&call.operation.action.properties)));
+        read.map(|(name, json)| (name.as_str(), value::to_cedar(json))).collect();
     members.push(("agent", Value::from(agent)));
     members.push((APPROVALS, names(call.met.iter())));
-    members.push(("time", time));
-    if let Some(subject) = call.asserted_subject {
+    if reach.reads_context("action") {
+        members.push(("action", value::record(&call.operation.action.properties)));
+    }
+    if reach.reads_context("time") {
+        members.push(("time", value::datetime(call.now).ok_or(RequestError::Time(call.now))?));
+    }
+    if let Some(subject) = call.asserted_subject.filter(|_| reach.reads_context("subject")) {
         let asserted = [
             ("type", Value::from(subject.kind.as_str())),
             ("id", Value::from(subject.id.as_str())),

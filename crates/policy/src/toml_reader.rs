@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
-use crate::problem::{Place, Problems, closest};
+use crate::problem::{Place, Problems, Source, closest};
 
 /// Parses a file and hands its top-level table to `read`. What it cannot parse, it reports.
 pub(crate) fn read_file(
@@ -15,18 +15,15 @@ pub(crate) fn read_file(
     problems: &mut Problems,
     read: impl FnOnce(&mut Section<'_, '_>, &mut Problems),
 ) {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        problems.add(Place::file(file), "this file is not UTF-8", "save it as UTF-8");
-        return;
-    };
-    let (table, errors) = DeTable::parse_recoverable(text);
+    let Some(source) = Source::of(file, bytes, problems) else { return };
+    let (table, errors) = DeTable::parse_recoverable(source.text);
     for error in &errors {
         let offset = error.span().map_or(0, |span| span.start);
-        problems.add(Place::at(file, text, offset), error.message(), "mend the TOML syntax");
+        problems.add(source.at(offset), error.message(), "mend the TOML syntax");
     }
     if errors.is_empty() {
-        let span = table.span().start;
-        let mut section = Section { file, text, table: table.get_ref(), start: span, known: BTreeSet::new() };
+        let start = table.span().start;
+        let mut section = Section { source: &source, table: table.get_ref(), start, known: BTreeSet::new() };
         read(&mut section, problems);
         section.report_unknown(problems);
     }
@@ -34,8 +31,7 @@ pub(crate) fn read_file(
 
 /// One table. Each key must be asked for; [`Section::report_unknown`] reports those that nobody asked for.
 pub(crate) struct Section<'a, 'i> {
-    file: &'a str,
-    text: &'a str,
+    source: &'a Source<'a>,
     table: &'a DeTable<'i>,
     start: usize,
     known: BTreeSet<&'static str>,
@@ -44,13 +40,13 @@ pub(crate) struct Section<'a, 'i> {
 impl<'a, 'i> Section<'a, 'i> {
     /// Where the table begins.
     pub(crate) fn place(&self) -> Place<'a> {
-        Place::at(self.file, self.text, self.start)
+        self.source.at(self.start)
     }
 
     /// Where a key's value stands; the table itself when there is none.
     pub(crate) fn place_of(&self, key: &str) -> Place<'a> {
         match self.table.get(key) {
-            Some(value) => Place::at(self.file, self.text, value.span().start),
+            Some(value) => self.source.at(value.span().start),
             None => self.place(),
         }
     }
@@ -126,7 +122,7 @@ impl<'a, 'i> Section<'a, 'i> {
             match item.get_ref() {
                 DeValue::Table(table) => self.child(table, item.span().start, problems, &mut read),
                 _ => problems.add(
-                    Place::at(self.file, self.text, item.span().start),
+                    self.source.at(item.span().start),
                     format!("each {key} must be a table"),
                     format!("write [[{key}]]"),
                 ),
@@ -156,7 +152,7 @@ impl<'a, 'i> Section<'a, 'i> {
                     });
                 }
                 _ => problems.add(
-                    Place::at(self.file, self.text, start),
+                    self.source.at(start),
                     format!("{key}.{} must be a table", name.get_ref()),
                     format!("write [{key}.{}]", name.get_ref()),
                 ),
@@ -171,7 +167,7 @@ impl<'a, 'i> Section<'a, 'i> {
         problems: &mut Problems,
         read: impl FnOnce(&mut Section<'_, '_>, &mut Problems) -> T,
     ) -> T {
-        let mut section = Section { file: self.file, text: self.text, table, start, known: BTreeSet::new() };
+        let mut section = Section { source: self.source, table, start, known: BTreeSet::new() };
         let result = read(&mut section, problems);
         section.report_unknown(problems);
         result
@@ -187,7 +183,7 @@ impl<'a, 'i> Section<'a, 'i> {
                     format!("known here: {}", known.join(", "))
                 }
             };
-            let place = Place::at(self.file, self.text, key.span().start);
+            let place = self.source.at(key.span().start);
             problems.add(place, format!("unknown key {name:?}"), hint);
         }
     }

@@ -3,10 +3,13 @@
 //! So a caller's `{"__entity": …}` is an ordinary record: data from outside can never become a
 //! reference to an entity.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use cedar_policy_core::{
-    ast::{Name, PartialValue, Value, ValueKind},
+    ast::{ExtensionFunction, Name, PartialValue, Value, ValueKind},
     extensions::Extensions,
 };
 use countersign_model::{Object, Timestamp};
@@ -62,18 +65,25 @@ fn decimal(float: f64) -> Option<Value> {
     if fraction.len() > 4 || text.contains('e') {
         return None;
     }
-    extension("decimal", &text)
+    extension(*DECIMAL, &text)
 }
 
 /// A point in time as a Cedar `datetime`; `None` outside the years that it can hold.
 pub(crate) fn datetime(at: Timestamp) -> Option<Value> {
-    extension("datetime", &at.to_string())
+    extension(*DATETIME, &at.to_string())
 }
 
-fn extension(constructor: &str, text: &str) -> Option<Value> {
-    let name = Name::parse_unqualified_name(constructor).ok()?;
-    let function = Extensions::all_available().func(&name).ok()?;
-    match function.call(&[Value::from(text)]).ok()? {
+/// Looked up once: finding a constructor by its name means parsing the name.
+static DECIMAL: LazyLock<Option<&'static ExtensionFunction>> = LazyLock::new(|| constructor("decimal"));
+static DATETIME: LazyLock<Option<&'static ExtensionFunction>> = LazyLock::new(|| constructor("datetime"));
+
+fn constructor(name: &str) -> Option<&'static ExtensionFunction> {
+    let name = Name::parse_unqualified_name(name).ok()?;
+    Extensions::all_available().func(&name).ok()
+}
+
+fn extension(constructor: Option<&ExtensionFunction>, text: &str) -> Option<Value> {
+    match constructor?.call(&[Value::from(text)]).ok()? {
         PartialValue::Value(value) => Some(value),
         PartialValue::Residual(_) => None,
     }
@@ -93,18 +103,18 @@ mod tests {
 
     use super::*;
 
-    fn shown(value: Json) -> String {
-        to_cedar(&value).to_string()
+    fn shown(value: &Json) -> String {
+        to_cedar(value).to_string()
     }
 
     #[test]
     fn one_canonical_form_has_one_meaning() {
         assert_eq!(to_cedar(&json!(1)), to_cedar(&serde_json::from_str("1.0").unwrap()));
         assert_eq!(to_cedar(&json!(1000)), to_cedar(&serde_json::from_str("1e3").unwrap()));
-        assert_eq!(shown(json!(1.5)), r#"decimal("1.5")"#);
-        assert_eq!(shown(json!(-0.25)), r#"decimal("-0.25")"#);
-        assert_eq!(shown(json!(1e-9)), r#""1e-9""#);
-        assert_eq!(shown(json!(1e30)), r#""1e+30""#);
+        assert_eq!(shown(&json!(1.5)), r#"decimal("1.5")"#);
+        assert_eq!(shown(&json!(-0.25)), r#"decimal("-0.25")"#);
+        assert_eq!(shown(&json!(1e-9)), r#""1e-9""#);
+        assert_eq!(shown(&json!(1e30)), r#""1e+30""#);
     }
 
     #[test]
@@ -118,8 +128,8 @@ mod tests {
 
     #[test]
     fn nothing_is_no_member_but_still_an_element() {
-        assert_eq!(shown(json!({"a": null, "b": 1})), "{b: 1}");
-        assert_eq!(shown(json!([null])), "[{}]");
+        assert_eq!(shown(&json!({"a": null, "b": 1})), "{b: 1}");
+        assert_eq!(shown(&json!([null])), "[{}]");
     }
 
     #[test]

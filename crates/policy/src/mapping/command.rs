@@ -82,7 +82,8 @@ impl Commands {
         let mut programs: HashMap<String, Program> = HashMap::new();
         section.tables("program", problems, |section, problems| {
             let name = section.require::<String>("name", problems);
-            let options = read_options(section, problems);
+            let single_dash_long = section.get("single_dash_long", problems).unwrap_or_default();
+            let options = read_options(single_dash_long, section, problems);
             let Some(name) = name else { return };
             if programs.insert(name.clone(), Program { options, commands: Vec::new() }).is_some() {
                 problems.add(section.place(), format!("{name} is described twice"), "merge the two");
@@ -241,10 +242,9 @@ fn check(line: &CommandLine) -> Result<(), MappingError> {
     if texts().any(|text| text.contains('\0')) { Err(MappingError::Nul) } else { Ok(()) }
 }
 
-fn read_options(section: &mut Section<'_, '_>, problems: &mut Problems) -> Options {
+fn read_options(single_dash_long: bool, section: &mut Section<'_, '_>, problems: &mut Problems) -> Options {
     let values: Vec<String> = section.get("values", problems).unwrap_or_default();
     let flags: Vec<String> = section.get("flags", problems).unwrap_or_default();
-    let single_dash_long = section.get("single_dash_long", problems).unwrap_or_default();
     Options::new(&values, &flags, single_dash_long).unwrap_or_else(|error| {
         problems.add(section.place(), error, "");
         Options::default()
@@ -257,8 +257,8 @@ fn read_command(
     schema: Option<&Schema>,
     problems: &mut Problems,
 ) -> Option<(String, Command)> {
-    let options = read_options(section, problems);
-    let target = Target::read(section, &VARIABLES, schema, problems);
+    let options = read_options(false, section, problems);
+    let target = Target::read(section, &VARIABLES, true, schema, problems);
     let mut words = text.split_whitespace().map(Pattern::new);
     let Some(program) = words.next() else {
         if section.has("match") {

@@ -111,8 +111,8 @@ impl Expression {
             return Err(format!("an expression can have at most {MAX_SOURCE} characters"));
         }
         let parsed = ENV.parser().max_recursion_depth(MAX_DEPTH).parse(source);
-        parsed.map_err(|errors| format!("not a CEL expression: {errors}"))?;
-        let program = ENV.compile(source).map_err(|errors| format!("not a CEL expression: {errors}"))?;
+        parsed.map_err(|errors| no_expression(&errors))?;
+        let program = ENV.compile(source).map_err(|errors| no_expression(&errors))?;
         let loops = loops(program.expression())?;
         let variables: Vec<String> =
             program.references().variables().into_iter().map(ToOwned::to_owned).collect();
@@ -140,6 +140,13 @@ impl Expression {
         let value = self.program.execute(&context).map_err(|error| fault(error.to_string()))?;
         from_cel(&value).map_err(fault)
     }
+}
+
+/// The first of an expression's errors, without the drawing that CEL makes of it.
+fn no_expression(errors: &cel::ParseErrors) -> String {
+    let text = errors.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    format!("not a CEL expression: {}", first.trim_start_matches("ERROR: <input>:"))
 }
 
 /// About how many bytes a value takes up as JSON.

@@ -28,10 +28,12 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads the target out of a mapping's table.
+    /// Reads the target out of a mapping's table. `derived` says whether the mapping may give the action
+    /// properties of its own.
     pub(crate) fn read(
         section: &mut Section<'_, '_>,
         variables: &[&str],
+        derived: bool,
         schema: Option<&Schema>,
         problems: &mut Problems,
     ) -> Option<Self> {
@@ -49,7 +51,8 @@ impl Target {
             let hint = "add resource = { type = \"…\", id = \"$…\" }";
             problems.add(section.place(), "resource is missing", hint);
         }
-        let action_properties = template(section, "properties", variables, problems);
+        let action_properties =
+            if derived { template(section, "properties", variables, problems) } else { None };
         let context = object(section, "context", variables, problems);
         report_reserved(&context, section, problems);
         let files = template(section, "files", variables, problems);

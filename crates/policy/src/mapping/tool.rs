@@ -37,7 +37,8 @@ impl Tools {
         section.tables("tool", problems, |section, problems| {
             let server = section.get::<String>("server", problems).unwrap_or_else(|| "*".to_owned());
             let tool = section.require::<String>("match", problems);
-            let target = Target::read(section, &VARIABLES, schema, problems);
+            // The action's properties are the arguments, all of them, so that the digest binds them all.
+            let target = Target::read(section, &VARIABLES, false, schema, problems);
             let (Some(tool), Some(target)) = (tool, target) else { return };
             let tool = Tool { server: Pattern::new(&server), tool: Pattern::new(&tool), target };
             if tools.iter().any(|earlier| earlier.covers(&tool)) {

@@ -1,5 +1,9 @@
 //! Tests of whole bundles.
 
+mod deciding;
+mod loading;
+mod mapping;
+mod properties;
 mod starter;
 
 use std::collections::{BTreeMap, BTreeSet};
