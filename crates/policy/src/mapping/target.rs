@@ -9,8 +9,12 @@ use serde_json::Value;
 use super::{Mapped, MappingError, expression::Template};
 use crate::{problem::Problems, request, toml_reader::Section};
 
-/// The context members that mappings fill in themselves.
-const OWN_CONTEXT: [&str; 2] = ["command", "mcp"];
+/// The context members that say what is executed, filled in here or by the interceptors. They always
+/// bind, and a mapping cannot set them.
+const OWN_CONTEXT: [&str; 7] =
+    ["command", "direction", "execution", "files", "mcp", "params", "unbound_files"];
+/// What may stand before a file's name in an option's value.
+const FILE_PREFIXES: [&str; 2] = ["fileb://", "file://"];
 /// The longest resource id.
 const MAX_ID: usize = 4_096;
 
@@ -109,7 +113,10 @@ impl Target {
     fn files(&self, variables: &Object) -> Result<Vec<String>, MappingError> {
         let Some(template) = &self.files else { return Ok(Vec::new()) };
         let one = |value: Value| match value {
-            Value::String(path) => Ok(path),
+            Value::String(path) => {
+                let bare = FILE_PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix));
+                Ok(bare.map_or_else(|| path.clone(), ToOwned::to_owned))
+            }
             _ => Err(MappingError::Missing("file name")),
         };
         match template.evaluate(variables)? {
@@ -198,7 +205,8 @@ fn read_projection(section: &mut Section<'_, '_>, problems: &mut Problems) -> Pr
     let fields: Vec<AdvisoryField> = section.get("advisory", problems).unwrap_or_default();
     for field in &fields {
         let text = field.to_string();
-        if OWN_CONTEXT.iter().any(|own| text.starts_with(&format!("/context/{own}"))) {
+        let member = text.strip_prefix("/context/").and_then(|path| path.split('/').next());
+        if member.is_some_and(|member| OWN_CONTEXT.contains(&member)) {
             let message = format!("{text} says what is executed and always binds");
             problems.add(section.place_of("advisory"), message, "remove it from advisory");
         }

@@ -149,7 +149,7 @@ fn a_mapping_must_lead_somewhere() {
         ),
         (
             format!(
-                "[[command]]\nmatch = \"x\"\naction = \"deploy\"\nadvisory = [\"/context/command/argv\"]\n{target}"
+                "[[command]]\nmatch = \"x\"\naction = \"deploy\"\nadvisory = [\"/context/execution\"]\n{target}"
             ),
             "always binds",
         ),

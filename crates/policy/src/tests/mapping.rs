@@ -74,6 +74,25 @@ fn a_command_is_the_same_however_its_options_are_placed() {
     }
 }
 
+/// What is approved by name can change behind it, so an interceptor must know which files matter.
+#[test]
+fn the_files_that_a_command_depends_on_are_named() {
+    let bundle = bundle();
+    for (text, files) in [
+        ("aws s3api put-bucket-policy --bucket b --policy {}", vec![]),
+        ("aws s3api put-bucket-policy --bucket b --policy file://p.json", vec!["p.json"]),
+        (
+            "aws iam put-role-policy --role-name r --policy-name p --policy-document=file:///p.json",
+            vec!["/p.json"],
+        ),
+        ("kubectl apply -f a.yaml -f b.yaml", vec!["a.yaml", "b.yaml"]),
+        ("helm upgrade web ./chart --values v.yaml", vec!["v.yaml"]),
+        ("ls a.yaml", vec![]),
+    ] {
+        assert_eq!(map(&bundle, text).unwrap().files, files, "{text}");
+    }
+}
+
 /// An option that is not known may swallow the next word. Whoever guesses can be led to guess the milder command.
 #[test]
 fn what_cannot_be_read_with_certainty_is_unclear_and_not_harmless() {
