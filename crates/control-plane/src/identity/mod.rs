@@ -24,7 +24,7 @@ mod tokens;
 use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
 
 use countersign_model::{Digest, PersonId, Timestamp};
-use countersign_store::{ApiToken, By, CredentialKind, PeopleStore, StoreError};
+use countersign_store::{ApiToken, By, CredentialKind, Store, StoreError};
 
 pub use self::{
     actor::{Actor, ActorKind, Right, Role, WordError},
@@ -59,7 +59,7 @@ pub struct LocalPerson {
 pub struct Identity(Arc<Inner>);
 
 struct Inner {
-    people: Arc<dyn PeopleStore + Send + Sync>,
+    people: Arc<dyn Store>,
     clock: Clock,
     failures: FailureLimiter,
     seen: Seen,
@@ -87,7 +87,7 @@ pub enum AuthError {
 impl Identity {
     /// An identity service. `secure` says that the console is reached over HTTPS.
     #[must_use]
-    pub fn new(people: Arc<dyn PeopleStore + Send + Sync>, clock: Clock, secure: bool) -> Self {
+    pub fn new(people: Arc<dyn Store>, clock: Clock, secure: bool) -> Self {
         let cookie = SessionCookie::new(secure);
         let (failures, seen) = (FailureLimiter::default(), Seen::default());
         Self(Arc::new(Inner { people, clock, failures, seen, cookie }))
@@ -118,7 +118,7 @@ impl Identity {
     }
 
     /// The store of people, which also keeps the idempotency keys of what they write.
-    pub(crate) fn people(&self) -> &(dyn PeopleStore + Send + Sync) {
+    pub(crate) fn people(&self) -> &dyn Store {
         self.0.people.as_ref()
     }
 

@@ -1,8 +1,10 @@
 //! Console sessions: sign in, stay signed in, sign out.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_audit::{EventDraft, kind};
 use countersign_model::{Digest, PersonId, Seconds, TokenId};
 use countersign_store::{By, CommandError, SignInLink, StoreError};
+use serde_json::json;
 
 use super::{
     Actor, ActorKind, Address, AuthError, BearerToken, Identity, LINK_LIFETIME, Secret, TooManyFailures,
@@ -83,14 +85,13 @@ impl Identity {
     /// When the token is not valid, is a machine's, or too many were tried from there.
     pub async fn sign_in_with_token(&self, text: &str, from: Address) -> Result<Secret, SignInError> {
         self.0.failures.check(from, self.now())?;
-        let Ok(token) = text.trim().parse::<BearerToken>() else { return self.refused(from) };
+        let Ok(token) = text.trim().parse::<BearerToken>() else { return self.refused(from, "token").await };
         let actor = match self.token_actor(&token).await {
-            Err(AuthError::Refused) => return self.refused(from),
+            Err(AuthError::Refused) => return self.refused(from, "token").await,
             other => other?,
         };
         if actor.kind == ActorKind::Machine {
-            self.0.failures.failed(from, self.now());
-            return Err(SignInError::Machine);
+            return self.refused(from, "machine token").await.or(Err(SignInError::Machine));
         }
         let (secret, session) = self.new_session(actor.person, "session:token", Some(token.id))?;
         let by = By::new(session.person.as_str(), session.created_at);
@@ -104,10 +105,10 @@ impl Identity {
     /// When the link is not valid, or too many were tried from there.
     pub async fn look_at_link(&self, text: &str, from: Address) -> Result<PersonId, SignInError> {
         self.0.failures.check(from, self.now())?;
-        let Ok(link) = LinkSecret::parse(text) else { return self.refused(from) };
+        let Ok(link) = LinkSecret::parse(text) else { return self.refused(from, "link").await };
         match self.0.people.sign_in_link(link.hash()).await? {
             Some(link) if self.now() < link.expires_at => Ok(link.person),
-            _ => self.refused(from),
+            _ => self.refused(from, "link").await,
         }
     }
 
@@ -117,13 +118,13 @@ impl Identity {
     /// When the link is not valid, or too many were tried from there.
     pub async fn sign_in_with_link(&self, text: &str, from: Address) -> Result<Secret, SignInError> {
         let person = self.look_at_link(text, from).await?;
-        let Ok(link) = LinkSecret::parse(text) else { return self.refused(from) };
+        let Ok(link) = LinkSecret::parse(text) else { return self.refused(from, "link").await };
         let (secret, session) = self.new_session(person, "session:link", link.token)?;
         let by = By::new(session.person.as_str(), session.created_at);
         match self.0.people.redeem_sign_in_link(link.hash(), session, by).await {
             // What the link was made with may be revoked by now.
             Ok(_) => Ok(self.session(&secret).await.map(|_| secret)?),
-            Err(CommandError::Refused(_)) => self.refused(from),
+            Err(CommandError::Refused(_)) => self.refused(from, "link").await,
             Err(CommandError::Store(error)) => Err(error.into()),
         }
     }
@@ -196,9 +197,14 @@ impl Identity {
         Ok((secret, session))
     }
 
-    fn refused<T>(&self, from: Address) -> Result<T, SignInError> {
+    /// Counts and records a refused sign-in. The limit on failures also bounds what this adds to the log.
+    async fn refused<T>(&self, from: Address, with: &'static str) -> Result<T, SignInError> {
         self.0.failures.failed(from, self.now());
-        tracing::warn!(address = ?from, "a sign-in was refused");
+        tracing::warn!(address = ?from, with, "a sign-in was refused");
+        let mut event = EventDraft::new(self.now(), kind::SESSION_REFUSED);
+        event.body.insert("with".to_owned(), json!(with));
+        event.body.insert("address".to_owned(), json!(from.map(|address| address.to_string())));
+        self.0.people.record(vec![event]).await?;
         Err(SignInError::Refused)
     }
 }
