@@ -1,7 +1,7 @@
 //! The file: its tables, and how it is opened.
 
 use std::{
-    fs::{File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions},
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
@@ -66,17 +66,33 @@ pub enum OpenError {
     },
 }
 
-/// Opens the file, or makes it, readable by its owner only.
+/// Opens a file, readable by its owner only; makes it first if it is not there.
 pub(crate) fn open_file(path: &Path) -> Result<Database, OpenError> {
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if !path.exists() {
+        make_file(path)?;
+    }
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
+    open_backend(FileBackend::new(file).map_err(database_error)?)
+}
+
+/// Makes a file under another name first: a crash leaves a whole one or none.
+fn make_file(path: &Path) -> Result<(), OpenError> {
+    let draft = path.with_extension(format!("new-{}", std::process::id()));
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    drop(open_backend(FileBackend::new(file).map_err(database_error)?)?);
+    match fs::hard_link(&draft, path) {
+        // Another process was faster; which of the two may use it is for its lock to say.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        linked => linked?,
+    }
+    fs::remove_file(&draft)?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         // The file's name must survive a crash as well.
         File::open(folder)?.sync_all()?;
     }
-    let backend = FileBackend::new(file).map_err(database_error)?;
-    open_backend(backend)
+    Ok(())
 }
 
 pub(crate) fn open_backend(backend: impl StorageBackend) -> Result<Database, OpenError> {

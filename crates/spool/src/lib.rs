@@ -22,6 +22,8 @@ mod pending;
 mod reports;
 mod spool;
 mod state;
+#[cfg(test)]
+mod tests;
 mod work;
 mod writer;
 

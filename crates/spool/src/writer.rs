@@ -100,11 +100,7 @@ impl Writer {
             .map_err(SpoolError::storage)?;
         thread::Builder::new()
             .name("spool-writer".to_owned())
-            .spawn(move || {
-                if let Err(error) = runtime.block_on(state.run(queue)) {
-                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                }
-            })
+            .spawn(move || runtime.block_on(state.run(queue, &failure)))
             .map_err(SpoolError::storage)?;
         Ok(writer)
     }
@@ -140,12 +136,15 @@ impl Writer {
 }
 
 impl WriterState {
-    async fn run(mut self, mut queue: mpsc::Receiver<Job>) -> Result<(), SpoolError> {
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>, failure: &Mutex<Option<SpoolError>>) {
         while let Some(first) = queue.recv().await {
             let group = gather(first, &mut queue, self.flush_interval).await;
-            self.commit(group)?;
+            if let Err(error) = self.commit(group) {
+                // Before the queue is closed: whoever finds it closed asks why.
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                return;
+            }
         }
-        Ok(())
     }
 
     fn commit(&mut self, group: Vec<Job>) -> Result<(), SpoolError> {

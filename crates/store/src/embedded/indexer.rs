@@ -49,9 +49,10 @@ impl Indexer {
         let indexer = Self { index: Arc::clone(&index), progress, failure: Arc::default() };
         let failure = Arc::clone(&indexer.failure);
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        let thread = Thread { database, index, durable: frontier.size(), frontier, progress: sender };
+        let mut thread = Thread { database, index, durable: frontier.size(), frontier, progress: sender };
         thread::Builder::new().name("store-indexer".to_owned()).spawn(move || {
             if let Err(error) = runtime.block_on(thread.follow(size)) {
+                // Before the progress is dropped: whoever finds it gone asks why.
                 *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         })?;
@@ -104,7 +105,7 @@ struct Thread {
 }
 
 impl Thread {
-    async fn follow(mut self, mut size: watch::Receiver<u64>) -> Result<(), StoreError> {
+    async fn follow(&mut self, mut size: watch::Receiver<u64>) -> Result<(), StoreError> {
         loop {
             let wanted = *size.borrow_and_update();
             while self.frontier.size() < wanted {

@@ -1,7 +1,8 @@
 //! The file: its tables, their keys, and how it is opened.
 
 use std::{
-    fs::{File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions},
+    io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
@@ -119,16 +120,33 @@ pub(super) fn last_number(key: &[u8]) -> Option<u64> {
     key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-/// Opens a file, or makes it, readable by its owner only.
-pub(super) fn open_file(path: &Path) -> Result<FileBackend, OpenError> {
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+/// Opens a file, readable by its owner only; makes it first if it is not there.
+pub(super) fn open_file(path: &Path, cache_bytes: usize) -> Result<Database, OpenError> {
+    if !path.exists() {
+        make_file(path)?;
+    }
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
+    open_database(FileBackend::new(file).map_err(database_error)?, cache_bytes)
+}
+
+/// Makes a file under another name first: a crash leaves a whole one or none.
+fn make_file(path: &Path) -> Result<(), OpenError> {
+    let draft = path.with_extension(format!("new-{}", std::process::id()));
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    drop(open_database(FileBackend::new(file).map_err(database_error)?, 0)?);
+    match fs::hard_link(&draft, path) {
+        // Another process was faster; which of the two may use it is for its lock to say.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        linked => linked?,
+    }
+    fs::remove_file(&draft)?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         // The file's name must survive a crash as well.
         File::open(folder)?.sync_all()?;
     }
-    FileBackend::new(file).map_err(database_error)
+    Ok(())
 }
 
 pub(super) fn open_database(storage: impl StorageBackend, cache_bytes: usize) -> Result<Database, OpenError> {

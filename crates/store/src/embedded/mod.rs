@@ -27,6 +27,8 @@ mod people;
 mod proofs;
 mod query;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod work;
 mod writer;
 mod writes;
@@ -133,8 +135,7 @@ impl EmbeddedStore {
         settings: Settings,
         entropy: EventEntropy,
     ) -> Result<Self, OpenError> {
-        let file = layout::open_file(&folder.join(Self::FILE))?;
-        let database = Arc::new(layout::open_database(file, settings.cache_bytes)?);
+        let database = Arc::new(layout::open_file(&folder.join(Self::FILE), settings.cache_bytes)?);
         layout::prepare(&database)?;
         let index = open_index(&folder.join(Self::INDEX_FILE), &database)?;
         Self::start(database, index, source, settings, entropy)
@@ -215,13 +216,13 @@ fn open_index(path: &Path, database: &Database) -> Result<Database, OpenError> {
         Ok(None) | Err(_) => {}
     }
     fs::remove_file(path)?;
-    let index = layout::open_database(layout::open_file(path)?, index::CACHE_BYTES)?;
+    let index = layout::open_file(path, index::CACHE_BYTES)?;
     index::prepare(&index)?;
     Ok(index)
 }
 
 fn try_open_index(path: &Path, database: &Database) -> Result<Option<Database>, OpenError> {
-    let index = layout::open_database(layout::open_file(path)?, index::CACHE_BYTES)?;
+    let index = layout::open_file(path, index::CACHE_BYTES)?;
     index::prepare(&index)?;
     Ok(index::belongs_to(&index, database)?.then_some(index))
 }

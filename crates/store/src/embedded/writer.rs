@@ -49,11 +49,7 @@ impl Writer {
         let (jobs, queue) = mpsc::channel(queue.max(1));
         let writer = Self { jobs, failure: Arc::default() };
         let failure = Arc::clone(&writer.failure);
-        thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
-            if let Err(error) = state.run(queue) {
-                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            }
-        })?;
+        thread::Builder::new().name("store-writer".to_owned()).spawn(move || state.run(queue, &failure))?;
         Ok(writer)
     }
 
@@ -95,16 +91,19 @@ impl Writer {
 }
 
 impl WriterState {
-    fn run(mut self, mut queue: mpsc::Receiver<Job>) -> Result<(), StoreError> {
+    fn run(mut self, mut queue: mpsc::Receiver<Job>, failure: &Mutex<Option<StoreError>>) {
         while let Some(first) = queue.blocking_recv() {
             let mut group = vec![first];
             while group.len() < MAX_GROUP {
                 let Ok(job) = queue.try_recv() else { break };
                 group.push(job);
             }
-            self.commit(group)?;
+            if let Err(error) = self.commit(group) {
+                // Before the queue is closed: whoever finds it closed asks why.
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                return;
+            }
         }
-        Ok(())
     }
 
     fn commit(&mut self, group: Vec<Job>) -> Result<(), StoreError> {
