@@ -1,0 +1,73 @@
+//! A sidecar's local API on a socket of its own, over a gate in a fake world.
+
+#![allow(dead_code, reason = "each test uses its own part of it")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "this is test code, and a panic is how a test fails")]
+
+use std::path::Path;
+
+use countersign_intercept::local::{self, LocalClient, Settings};
+use countersign_testkit::{World, world::REQUIREMENTS};
+use tokio::{net::UnixListener, task::JoinHandle};
+
+const POLICIES: &str = r#"
+permit (principal, action == Exec::Action::"run", resource);
+@id("exec.deploy") @approval("sre") @reason("Deploying needs an SRE")
+forbid (principal, action == Exec::Action::"run", resource == Exec::Program::"deploy")
+unless { context.approvals.contains("sre") };
+@id("exec.rm") @reason("Agents delete nothing")
+forbid (principal, action == Exec::Action::"run", resource == Exec::Program::"rm");
+
+permit (principal, action in [
+  Mcp::Action::"initialize", Mcp::Action::"tools/list", Mcp::Action::"tools/call", Mcp::Action::"resources/read"
+], resource);
+@id("mcp.write") @approval("sre") @reason("Writing needs an SRE")
+forbid (principal, action == Mcp::Action::"tools/call", resource == Mcp::Tool::"files/write")
+unless { context.approvals.contains("sre") };
+@id("mcp.delete") @reason("Nothing is deleted")
+forbid (principal, action == Mcp::Action::"tools/call", resource == Mcp::Tool::"files/delete");
+"#;
+
+/// A sidecar.
+pub(crate) struct Sidecar {
+    /// The gate and what is around it.
+    pub(crate) world: World,
+    /// The way to it.
+    pub(crate) client: LocalClient,
+    folder: tempfile::TempDir,
+    server: JoinHandle<()>,
+}
+
+impl Sidecar {
+    /// Starts one.
+    pub(crate) fn start() -> Self {
+        let world = World::new();
+        world.activate(2, POLICIES, REQUIREMENTS);
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("sidecar.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let settings = Settings {
+            console: Some("http://127.0.0.1:7700/".to_owned()),
+            folders: countersign_intercept::exec::normalise::ProgramFolders::of_path("/usr/bin".as_ref()),
+        };
+        let router = local::router(world.gate.clone(), settings);
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { world, client: LocalClient::new(&socket), folder, server }
+    }
+
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> &Path {
+        self.client.socket()
+    }
+
+    /// It is gone.
+    pub(crate) fn stop(&self) {
+        self.server.abort();
+        std::fs::remove_file(self.socket()).unwrap();
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}

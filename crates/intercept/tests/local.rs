@@ -1,0 +1,218 @@
+//! The local API: one operation is one exchange, and the connection is the lease on the requester.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this is test code, and a panic is how a test fails"
+)]
+
+mod common;
+
+use common::Sidecar;
+use countersign_approval::{CancelReason, Input, Phase, State};
+use countersign_gate::{Outcome, record::Kind};
+use countersign_intercept::local::{
+    Exchange, LocalError,
+    wire::{Command, DeniedEvent, Event, OperationRequest, OutcomeReport, PermitEvent, Stdin},
+};
+use countersign_model::{Digest, Provenance, Seconds};
+use countersign_testkit::world::eventually;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+fn run(program: &str) -> OperationRequest {
+    run_from("/usr/bin", program)
+}
+
+fn run_from(folder: &str, program: &str) -> OperationRequest {
+    OperationRequest::Exec {
+        command: Command {
+            found: format!("{folder}/{program}"),
+            program: format!("{folder}/{program}"),
+            program_digest: Digest::of(program.as_bytes()),
+            argv: vec![program.to_owned()],
+            files: std::collections::BTreeMap::new(),
+            cwd: "/".to_owned(),
+            env: std::collections::BTreeMap::new(),
+            env_digest: Digest::ZERO,
+            stdin: Stdin::Empty,
+        },
+        provenance: Provenance::default(),
+        trace: None,
+    }
+}
+
+async fn permit(exchange: &mut Exchange) -> PermitEvent {
+    loop {
+        match exchange.next().await.unwrap().unwrap() {
+            Event::Permit(permit) => return permit,
+            Event::Held(_) | Event::Waiting(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn denied(exchange: &mut Exchange) -> DeniedEvent {
+    loop {
+        match exchange.next().await.unwrap().unwrap() {
+            Event::Denied(denied) => return denied,
+            Event::Held(_) | Event::Waiting(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Submits a held command, until people have been asked.
+async fn held(sidecar: &Sidecar) -> Exchange {
+    let mut exchange = sidecar.client.submit(&run("deploy")).await.unwrap();
+    let Event::Held(held) = exchange.next().await.unwrap().unwrap() else { panic!("not held") };
+    assert_eq!(held.summary, "Exec::run Exec::Program::\"deploy\"");
+    assert_eq!(held.policies[0].id, "exec.deploy");
+    let Event::Waiting(waiting) = exchange.next().await.unwrap().unwrap() else { panic!("not waiting") };
+    assert_eq!(waiting.approval, sidecar.world.control.last());
+    assert_eq!(waiting.progress[0].reviewers, ["group:sre"]);
+    assert_eq!(waiting.link, Some(format!("http://127.0.0.1:7700/approvals/{}", waiting.approval)));
+    exchange
+}
+
+fn cancelled(sidecar: &Sidecar) -> Option<CancelReason> {
+    match &sidecar.world.control.approvals().last()?.state {
+        State::Cancelled { why, .. } => Some(*why),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_permitted_command_runs_and_its_outcome_is_recorded() {
+    let sidecar = Sidecar::start();
+    let mut exchange = sidecar.client.submit(&run("ls")).await.unwrap();
+    let permit = permit(&mut exchange).await;
+    assert_eq!(permit.approval, None);
+    exchange.finish(permit.evaluation, &OutcomeReport::Executed).await.unwrap();
+    assert_eq!(sidecar.world.audit.kinds(), [Kind::Permitted, Kind::Executed]);
+}
+
+#[tokio::test]
+async fn a_denied_command_says_which_policy_and_why() {
+    let sidecar = Sidecar::start();
+    let denied = denied(&mut sidecar.client.submit(&run("rm")).await.unwrap()).await;
+    assert_eq!((denied.code.as_str(), denied.retry), ("policy", false));
+    assert_eq!(denied.policies[0].id, "exec.rm");
+    assert_eq!(denied.policies[0].reason.as_deref(), Some("Agents delete nothing"));
+}
+
+#[tokio::test]
+async fn a_held_command_runs_once_it_is_approved() {
+    let sidecar = Sidecar::start();
+    let mut exchange = held(&sidecar).await;
+    sidecar.world.control.approve(sidecar.world.control.last());
+    let permit = permit(&mut exchange).await;
+    assert_eq!(permit.approval, Some(sidecar.world.control.last()));
+    let failed = OutcomeReport::Failed { reason: "exit code 3".to_owned() };
+    exchange.finish(permit.evaluation, &failed).await.unwrap();
+    let outcome = Outcome::Failed { detail: "exit code 3".to_owned() };
+    assert_eq!(sidecar.world.journal.outcomes(), [outcome]);
+}
+
+#[tokio::test]
+async fn a_refusal_and_an_expiry_are_told_apart() {
+    let sidecar = Sidecar::start();
+    let mut refused = held(&sidecar).await;
+    sidecar.world.control.deny(sidecar.world.control.last());
+    let refused = denied(&mut refused).await;
+    assert_eq!((refused.code.as_str(), refused.retry), ("refused", false));
+
+    let sidecar = Sidecar::start();
+    let mut expired = held(&sidecar).await;
+    sidecar.world.clock.advance(Seconds::new(15 * 60));
+    sidecar.world.control.apply(sidecar.world.control.last(), &Input::Tick);
+    let expired = denied(&mut expired).await;
+    assert_eq!((expired.code.as_str(), expired.retry), ("expired", true));
+}
+
+#[tokio::test]
+async fn a_requester_that_goes_away_while_held_cancels() {
+    let sidecar = Sidecar::start();
+    let exchange = held(&sidecar).await;
+    drop(exchange);
+    eventually("it is cancelled", || cancelled(&sidecar) == Some(CancelReason::RequesterGone)).await;
+}
+
+#[tokio::test]
+async fn a_requester_can_take_a_held_command_back() {
+    let sidecar = Sidecar::start();
+    let mut exchange = held(&sidecar).await;
+    sidecar.client.cancel(sidecar.world.control.last()).await.unwrap();
+    assert_eq!(cancelled(&sidecar), Some(CancelReason::Requester));
+    assert_eq!(denied(&mut exchange).await.code, "cancelled");
+    assert!(matches!(sidecar.client.cancel(sidecar.world.control.last()).await, Err(LocalError::Refused(_))));
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_while_executing_leaves_the_outcome_unknown() {
+    let sidecar = Sidecar::start();
+    let mut exchange = held(&sidecar).await;
+    sidecar.world.control.approve(sidecar.world.control.last());
+    let _permit = permit(&mut exchange).await;
+    drop(exchange);
+    eventually("that is recorded", || sidecar.world.audit.kinds().contains(&Kind::OutcomeUnknown)).await;
+    assert_eq!(
+        sidecar.world.control.phases(),
+        [Phase::Approved],
+        "the fake control plane is not told of uses"
+    );
+}
+
+#[tokio::test]
+async fn an_outcome_is_reported_once_and_for_nobody_else() {
+    let sidecar = Sidecar::start();
+    let mut exchange = sidecar.client.submit(&run("ls")).await.unwrap();
+    let mut other = sidecar.client.submit(&run("ls")).await.unwrap();
+    let (first, second) = (permit(&mut exchange).await, permit(&mut other).await);
+    assert_ne!(first.evaluation, second.evaluation);
+    exchange.finish(first.evaluation, &OutcomeReport::Executed).await.unwrap();
+    let again = other.finish(first.evaluation, &OutcomeReport::Executed).await;
+    assert!(matches!(again, Err(LocalError::Refused(_))));
+}
+
+#[tokio::test]
+async fn a_program_of_that_name_elsewhere_is_another_program() {
+    let sidecar = Sidecar::start();
+    let mut exchange = sidecar.client.submit(&run_from("/tmp/evil", "ls")).await.unwrap();
+    let _permit = permit(&mut exchange).await;
+    let record = format!("{:?}", sidecar.world.audit.records()[0]);
+    assert!(record.contains("/tmp/evil/ls"), "{record}");
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_refused_and_decides_nothing() {
+    let sidecar = Sidecar::start();
+    sidecar.client.probe().await.unwrap();
+    for body in [
+        r#"{"kind":"exec","kind":"mcp"}"#,
+        r#"{"kind":"exec","command":{},"surprise":1}"#,
+        r#"{"kind":"shell"}"#,
+        "[]",
+        "\u{0}",
+    ] {
+        let mut stream = tokio::net::UnixStream::connect(sidecar.socket()).await.unwrap();
+        let length = body.len();
+        let request = format!(
+            "POST /local/v1/operations HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{body}: {answer}");
+    }
+    assert!(sidecar.world.audit.kinds().is_empty());
+}
+
+#[tokio::test]
+async fn without_a_sidecar_there_is_no_answer_but_what_to_do() {
+    let sidecar = Sidecar::start();
+    sidecar.stop();
+    let error = sidecar.client.submit(&run("ls")).await.unwrap_err();
+    assert!(error.to_string().contains("COUNTERSIGN_SOCKET"), "{error}");
+}
