@@ -173,8 +173,7 @@ impl Desk {
                 let environment = trace.clone();
                 let observed =
                     mcp::normalise::Observed { server, direction, message, tool_pin, provenance, trace };
-                mcp::normalise::intent(observed, self.gate.agent())
-                    .map_err(|unreadable| (unreadable, environment))
+                mcp::normalise::intent(observed).map_err(|unreadable| (unreadable, environment))
             }
         }
     }

@@ -4,8 +4,7 @@
 //! relay thinks of it decides nothing.
 
 use countersign_gate::{Act, Intent, Interceptor};
-use countersign_model::{Digest, Object, Provenance, Subject, strict_json};
-use countersign_policy::mapping::Mappings;
+use countersign_model::{Digest, Object, Provenance, strict_json};
 use serde_json::{Value, value::RawValue};
 
 use super::envelope::{self, Envelope, imitates};
@@ -50,7 +49,7 @@ pub struct Unreadable {
 ///
 /// # Errors
 /// When it is not one request that every reader reads alike.
-pub fn intent(observed: Observed, agent: &Subject) -> Result<Intent, Unreadable> {
+pub fn intent(observed: Observed) -> Result<Intent, Unreadable> {
     let unreadable =
         |about: &str, why: String| Unreadable { about: format!("{}/{about}", observed.server), why };
     let read = envelope::read(observed.message.as_bytes());
@@ -63,7 +62,7 @@ pub fn intent(observed: Observed, agent: &Subject) -> Result<Intent, Unreadable>
         read_params(params.as_deref().unwrap_or("{}")).map_err(|why| unreadable(&method, why))?;
     let act = match (observed.direction, method.as_str()) {
         (Direction::ToServer, "tools/call") => call(&observed.server, params),
-        (direction, _) => request(&observed.server, direction, &method, &params, agent),
+        (direction, _) => Ok(request(&observed.server, direction, &method, params)),
     };
     Ok(Intent {
         interceptor: Interceptor::Mcp,
@@ -108,20 +107,13 @@ fn call(server: &str, mut params: Object) -> Result<Act, String> {
     Ok(Act::Tool { server: server.to_owned(), tool, arguments, facts })
 }
 
-fn request(
-    server: &str,
-    direction: Direction,
-    method: &str,
-    params: &Object,
-    agent: &Subject,
-) -> Result<Act, String> {
-    // The default mappings of COAZ-MCP, which are the same in every bundle.
-    let mapped = Mappings::default().method(server, method, params).map_err(|error| error.to_string())?;
-    let (mut operation, projection) = mapped.into_operation(agent.clone());
+/// Any other request, to be mapped by the default mappings of COAZ-MCP.
+fn request(server: &str, direction: Direction, method: &str, params: Object) -> Act {
+    let mut facts = Object::new();
     if direction == Direction::ToClient {
-        operation.context.insert(DIRECTION.to_owned(), Value::from("to_client"));
+        facts.insert(DIRECTION.to_owned(), Value::from("to_client"));
     }
-    Ok(Act::Operation { operation: Box::new(operation), projection })
+    Act::Method { server: server.to_owned(), method: method.to_owned(), params, facts }
 }
 
 fn traceparent(meta: &RawValue) -> Option<String> {
@@ -148,15 +140,7 @@ mod tests {
             provenance: Provenance::default(),
             trace: Some("00-env".to_owned()),
         };
-        let agent = serde_json::from_value(json!({"type": "Agent", "id": "a"})).unwrap();
-        intent(observed, &agent)
-    }
-
-    fn operation(message: &str) -> countersign_model::Operation {
-        match read(message).unwrap().act {
-            Act::Operation { operation, .. } => *operation,
-            other => panic!("{other:?}"),
-        }
+        intent(observed)
     }
 
     #[test]
@@ -180,22 +164,21 @@ mod tests {
     }
 
     #[test]
-    fn other_requests_get_the_default_mappings() {
-        let read =
-            operation(r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"file:///a"}}"#);
-        assert_eq!(
-            (read.action.name.as_str(), read.resource.id.as_str()),
-            ("Mcp::resources/read", "file:///a")
-        );
-        let init =
-            operation(r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"x"}}"#);
-        assert_eq!(
-            (init.action.name.as_str(), init.resource.kind.as_str()),
-            ("Mcp::initialize", "Mcp::Server")
-        );
-        let unknown = operation(r#"{"jsonrpc":"2.0","id":1,"method":"vendor/do","params":{"a":1}}"#);
-        assert_eq!(unknown.action.name, "Mcp::vendor/do");
-        assert_eq!(unknown.action.properties, *json!({"a": 1}).as_object().unwrap());
+    fn other_requests_keep_their_method_and_parameters() {
+        for (method, params) in [
+            ("resources/read", json!({"uri": "file:///a"})),
+            ("initialize", json!({"protocolVersion": "x"})),
+            ("vendor/do", json!({"a": 1})),
+        ] {
+            let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+            let expected = Act::Method {
+                server: "files".to_owned(),
+                method: method.to_owned(),
+                params: params.as_object().unwrap().clone(),
+                facts: Object::new(),
+            };
+            assert_eq!(read(&message).unwrap().act, expected);
+        }
     }
 
     #[test]
@@ -223,7 +206,6 @@ mod tests {
         for message in [
             r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"read"}}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
-            r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a","URI":"b"}}"#,
             "[]",
         ] {
