@@ -17,7 +17,7 @@ use crate::services::{AddAgent, AddedAgent, AgentView, JoinTokenView};
 
 /// Agents, by name.
 #[utoipa::path(get, operation_id = "agents_list", path = "/api/v1/agents", tag = "agents", params(PageQuery),
-    responses((status = 200, body = PageOf<AgentView>), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = PageOf<AgentView>), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn list(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -31,7 +31,7 @@ pub(crate) async fn list(
 #[serde(deny_unknown_fields)]
 pub(crate) struct AddAgentBody {
     /// Its name: a DNS label.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     name: AgentName,
     /// The person who answers for it. That person never votes on what it does.
     #[schema(value_type = String)]
@@ -41,7 +41,7 @@ pub(crate) struct AddAgentBody {
 /// Adds an agent and makes its first join token, which is shown this once.
 #[utoipa::path(post, operation_id = "agents_add", path = "/api/v1/agents", tag = "agents", request_body = AddAgentBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 201, body = AddedAgent), (status = 409, body = ProblemDetails), (status = "default", body = ProblemDetails)))]
+    responses((status = 201, body = AddedAgent), (status = 409, body = ProblemDetails, content_type = "application/problem+json"), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn add(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -54,7 +54,7 @@ pub(crate) async fn add(
 /// One agent.
 #[utoipa::path(get, operation_id = "agents_show", path = "/api/v1/agents/{name}", tag = "agents",
     params(("name" = String, Path, description = "The agent")),
-    responses((status = 200, body = AgentView), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = AgentView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn show(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -67,7 +67,7 @@ pub(crate) async fn show(
 #[utoipa::path(post, operation_id = "agents_revoke", path = "/api/v1/agents/{name}/revoke", tag = "agents", request_body = ReasonBody,
     params(("name" = String, Path, description = "The agent"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 200, body = AgentView), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = AgentView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn revoke(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -82,7 +82,7 @@ pub(crate) async fn revoke(
 #[utoipa::path(post, operation_id = "agents_new_join_token", path = "/api/v1/agents/{name}/join-tokens", tag = "agents",
     params(("name" = String, Path, description = "The agent"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 201, body = AddedAgent), (status = "default", body = ProblemDetails)))]
+    responses((status = 201, body = AddedAgent), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn new_join_token(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -93,7 +93,7 @@ pub(crate) async fn new_join_token(
 
 /// Join tokens, newest first, without their secrets.
 #[utoipa::path(get, operation_id = "agents_join_tokens", path = "/api/v1/join-tokens", tag = "agents", params(PageQuery),
-    responses((status = 200, body = PageOf<JoinTokenView>), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = PageOf<JoinTokenView>), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn join_tokens(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -106,7 +106,7 @@ pub(crate) async fn join_tokens(
 #[utoipa::path(post, operation_id = "agents_revoke_join_token", path = "/api/v1/join-tokens/{id}/revoke", tag = "agents",
     params(("id" = String, Path, description = "The join token"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 200, body = JoinTokenView), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = JoinTokenView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn revoke_join_token(
     State(state): State<ApiState>,
     Caller(actor): Caller,

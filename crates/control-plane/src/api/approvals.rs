@@ -45,7 +45,7 @@ pub(crate) struct ListQuery {
 
 /// Approvals, newest first.
 #[utoipa::path(get, operation_id = "approvals_list", path = "/api/v1/approvals", tag = "approvals", params(ListQuery),
-    responses((status = 200, body = PageOf<ApprovalView>), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = PageOf<ApprovalView>), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn list(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -61,7 +61,7 @@ pub(crate) async fn list(
     params(("id" = String, Path, description = "The approval"),
            ("If-None-Match" = Option<String>, Header, description = "The ETag that you have")),
     responses((status = 200, body = ApprovalView), (status = 304, description = "Not modified"),
-              (status = "default", body = ProblemDetails)))]
+              (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn show(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -90,7 +90,7 @@ pub(crate) struct WaitQuery {
 /// One approval, as soon as it is later than the version that you have or the time is over.
 #[utoipa::path(get, operation_id = "approvals_wait", path = "/api/v1/approvals/{id}/wait", tag = "approvals",
     params(("id" = String, Path, description = "The approval"), WaitQuery),
-    responses((status = 200, body = ApprovalView), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = ApprovalView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn wait(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -119,8 +119,8 @@ pub(crate) struct VoteBody {
     params(("id" = String, Path, description = "The approval"),
            ("If-Match" = Option<String>, Header, description = "The ETag of what you saw"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 201, body = ApprovalView), (status = 403, body = ProblemDetails), (status = 409, body = ProblemDetails),
-              (status = 412, body = ProblemDetails), (status = "default", body = ProblemDetails)))]
+    responses((status = 201, body = ApprovalView), (status = 403, body = ProblemDetails, content_type = "application/problem+json"), (status = 409, body = ProblemDetails, content_type = "application/problem+json"),
+              (status = 412, body = ProblemDetails, content_type = "application/problem+json"), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn vote(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -150,7 +150,7 @@ pub(crate) struct ReasonBody {
 #[utoipa::path(post, operation_id = "approvals_cancel", path = "/api/v1/approvals/{id}/cancel", tag = "approvals",
     params(("id" = String, Path, description = "The approval"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 200, body = ApprovalView), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = ApprovalView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn cancel(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -163,7 +163,7 @@ pub(crate) async fn cancel(
 #[utoipa::path(post, operation_id = "approvals_revoke", path = "/api/v1/approvals/{id}/revoke", tag = "approvals", request_body = ReasonBody,
     params(("id" = String, Path, description = "The approval"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 200, body = ApprovalView), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = ApprovalView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn revoke(
     State(state): State<ApiState>,
     Caller(actor): Caller,

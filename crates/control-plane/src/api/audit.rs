@@ -63,7 +63,7 @@ pub(crate) enum Order {
 
 /// Events that match.
 #[utoipa::path(get, operation_id = "audit_events", path = "/api/v1/audit/events", tag = "audit", params(EventsQuery),
-    responses((status = 200, body = PageOf<EventView>), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = PageOf<EventView>), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn events(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -85,7 +85,7 @@ pub(crate) async fn events(
 
 /// The latest signed head of the ledger: a C2SP signed note and the key that checks it.
 #[utoipa::path(get, operation_id = "audit_checkpoint", path = "/api/v1/audit/checkpoint", tag = "audit",
-    responses((status = 200, body = CheckpointView), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = CheckpointView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn checkpoint(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -106,7 +106,7 @@ pub(crate) struct InclusionQuery {
 
 /// Proof that an event is in the ledger (RFC 6962 §2.1.1).
 #[utoipa::path(get, operation_id = "audit_inclusion", path = "/api/v1/audit/proofs/inclusion", tag = "audit", params(InclusionQuery),
-    responses((status = 200, body = InclusionView), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = InclusionView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn inclusion(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -128,7 +128,7 @@ pub(crate) struct ConsistencyQuery {
 
 /// Proof that one head of the ledger continues another (RFC 6962 §2.1.2).
 #[utoipa::path(get, operation_id = "audit_consistency", path = "/api/v1/audit/proofs/consistency", tag = "audit", params(ConsistencyQuery),
-    responses((status = 200, body = ConsistencyView), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = ConsistencyView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn consistency(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -140,7 +140,7 @@ pub(crate) async fn consistency(
 /// The whole ledger as JSON lines, for `countersign audit verify`.
 #[utoipa::path(get, operation_id = "audit_export", path = "/api/v1/audit/export", tag = "audit",
     responses((status = 200, content_type = "application/x-ndjson", body = String),
-              (status = "default", body = ProblemDetails)))]
+              (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn export(
     State(state): State<ApiState>,
     Caller(actor): Caller,

@@ -40,7 +40,7 @@ const RETRY: Duration = Duration::from_secs(2);
 #[utoipa::path(get, operation_id = "events", path = "/api/v1/events", tag = "events",
     params(("Last-Event-ID" = Option<String>, Header, description = "The last event that you saw")),
     responses((status = 200, content_type = "text/event-stream", body = String),
-              (status = "default", body = ProblemDetails)))]
+              (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn events(
     State(state): State<ApiState>,
     Caller(actor): Caller,

@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        self,
+        self, ObjectBuilder, Type,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -28,7 +28,7 @@ use super::{agents, approvals, audit, events, health, policies, tokens};
     ),
     components(schemas(audit::Order)),
     security(("bearer" = [])),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &Headers),
 )]
 pub(crate) struct Document;
 
@@ -46,6 +46,26 @@ impl Modify for Bearer {
             .build();
         let components = document.components.get_or_insert_with(Default::default);
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Says what the headers of requests look like.
+struct Headers;
+
+impl Modify for Headers {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let items = document.paths.paths.values_mut();
+        let operations = items.flat_map(|item| item.get.iter_mut().chain(item.post.iter_mut()));
+        for parameter in operations.flat_map(|operation| operation.parameters.iter_mut().flatten()) {
+            let pattern = match parameter.name.as_str() {
+                "Idempotency-Key" => "^[!-~]{1,255}$",
+                "If-Match" | "If-None-Match" => "^(W/)?\"[0-9]{1,18}\"$",
+                "Last-Event-ID" => "^[0-9]{1,18}$",
+                _ => continue,
+            };
+            let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+            parameter.schema = Some(text.build().into());
+        }
     }
 }
 

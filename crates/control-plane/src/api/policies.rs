@@ -42,7 +42,7 @@ impl TryFrom<BundleBody> for PushPolicy {
 /// Validates a bundle and runs its own tests. Changes nothing.
 #[utoipa::path(post, operation_id = "policies_validate", path = "/api/v1/policy/validate", tag = "policy", request_body = BundleBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 200, body = Validation), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = Validation), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn validate(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -54,7 +54,7 @@ pub(crate) async fn validate(
 /// Validates, tests, stores, signs and activates a bundle as the next revision.
 #[utoipa::path(post, operation_id = "policies_push", path = "/api/v1/policy/revisions", tag = "policy", request_body = BundleBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 201, body = RevisionView), (status = 422, body = ProblemDetails), (status = "default", body = ProblemDetails)))]
+    responses((status = 201, body = RevisionView), (status = 422, body = ProblemDetails, content_type = "application/problem+json"), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn push(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -66,7 +66,7 @@ pub(crate) async fn push(
 
 /// Revisions, newest first.
 #[utoipa::path(get, operation_id = "policies_history", path = "/api/v1/policy/revisions", tag = "policy", params(PageQuery),
-    responses((status = 200, body = PageOf<RevisionView>), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = PageOf<RevisionView>), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn history(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -78,7 +78,7 @@ pub(crate) async fn history(
 /// One revision with its files: a number, or `active`.
 #[utoipa::path(get, operation_id = "policies_show", path = "/api/v1/policy/revisions/{revision}", tag = "policy",
     params(("revision" = String, Path, description = "A revision's number, or `active`")),
-    responses((status = 200, body = RevisionDetail), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = RevisionDetail), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn show(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -101,7 +101,7 @@ pub(crate) struct RollbackBody {
     request_body = RollbackBody,
     params(("revision" = String, Path, description = "The revision to bring back"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 201, body = RevisionView), (status = "default", body = ProblemDetails)))]
+    responses((status = 201, body = RevisionView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn rollback(
     State(state): State<ApiState>,
     Caller(actor): Caller,

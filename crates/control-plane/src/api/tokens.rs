@@ -41,7 +41,7 @@ pub struct WhoAmI {
 
 /// Who you are, and what you may do.
 #[utoipa::path(get, operation_id = "whoami", path = "/api/v1/whoami", tag = "tokens",
-    responses((status = 200, body = WhoAmI), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = WhoAmI), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn whoami(Caller(actor): Caller) -> Json<WhoAmI> {
     Json(WhoAmI {
         scopes: actor.rights().clone(),
@@ -56,7 +56,7 @@ pub(crate) async fn whoami(Caller(actor): Caller) -> Json<WhoAmI> {
 
 /// Your tokens, newest first, without their secrets; everybody's for an admin.
 #[utoipa::path(get, operation_id = "tokens_list", path = "/api/v1/tokens", tag = "tokens",
-    responses((status = 200, body = PageOf<TokenView>), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = PageOf<TokenView>), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn list(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -84,7 +84,7 @@ pub(crate) struct NewTokenBody {
 /// Makes a token for yourself or a program of yours. It is shown this once.
 #[utoipa::path(post, operation_id = "tokens_create", path = "/api/v1/tokens", tag = "tokens", request_body = NewTokenBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 201, body = CreatedToken), (status = "default", body = ProblemDetails)))]
+    responses((status = 201, body = CreatedToken), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn create(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -98,7 +98,7 @@ pub(crate) async fn create(
 #[utoipa::path(post, operation_id = "tokens_revoke", path = "/api/v1/tokens/{id}/revoke", tag = "tokens",
     params(("id" = String, Path, description = "The token's id"),
            ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
-    responses((status = 200, body = TokenView), (status = "default", body = ProblemDetails)))]
+    responses((status = 200, body = TokenView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn revoke(
     State(state): State<ApiState>,
     Caller(actor): Caller,
@@ -118,7 +118,7 @@ pub struct SignInLinkView {
 
 /// Makes a link that signs you in to the console, once and within ten minutes. Never for anybody else.
 #[utoipa::path(post, operation_id = "tokens_sign_in_link", path = "/api/v1/sign-in-links", tag = "tokens",
-    responses((status = 201, body = SignInLinkView), (status = "default", body = ProblemDetails)))]
+    responses((status = 201, body = SignInLinkView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
 pub(crate) async fn sign_in_link(
     State(state): State<ApiState>,
     Caller(actor): Caller,

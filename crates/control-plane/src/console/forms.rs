@@ -1,5 +1,7 @@
 //! Who sends a form or asks for a page, checked before anything is read from it.
 
+use std::net::SocketAddr;
+
 use axum::{
     Form,
     extract::{ConnectInfo, FromRef, FromRequest, FromRequestParts, Query, Request},
@@ -149,13 +151,21 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequestParts<S> for Para
 /// The address that a request came from, as far as it is known.
 pub(crate) struct From(pub(crate) Address);
 
-impl<S: Send + Sync> FromRequestParts<S> for From {
+impl FromRequestParts<ConsoleState> for From {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<ConnectInfo<std::net::SocketAddr>>();
-        Ok(Self(peer.map(|ConnectInfo(peer)| peer.ip())))
+    async fn from_request_parts(parts: &mut Parts, state: &ConsoleState) -> Result<Self, Self::Rejection> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+        // HTTPS means that a proxy stands in front: the last address in the list is the one it saw.
+        let behind_proxy = state.identity.cookie().is_secure();
+        let forwarded = behind_proxy.then(|| last_forwarded(&parts.headers)).flatten();
+        Ok(Self(forwarded.or(peer)))
     }
+}
+
+fn last_forwarded(headers: &HeaderMap) -> Address {
+    let list = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+    list.rsplit(',').next()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -170,6 +180,25 @@ mod tests {
         for path in ["", "x", "//evil.example", "/\\evil.example", "https://evil.example", "/a b", "/a\n"] {
             assert_eq!(local_path(path), None, "{path:?}");
         }
+    }
+
+    #[test]
+    fn of_forwarded_addresses_the_nearest_proxys_counts() {
+        let headers = |lists: &[&'static str]| {
+            let header = |list: &&'static str| {
+                ("x-forwarded-for".parse().unwrap(), http::HeaderValue::from_static(list))
+            };
+            let mut map = HeaderMap::new();
+            lists.iter().map(header).for_each(|(name, value): (http::HeaderName, _)| {
+                map.append(name, value);
+            });
+            map
+        };
+        let seen = "192.0.2.7".parse().ok();
+        assert_eq!(last_forwarded(&headers(&["203.0.113.1, 192.0.2.7"])), seen);
+        assert_eq!(last_forwarded(&headers(&["192.0.2.9", "203.0.113.1,192.0.2.7"])), seen);
+        assert_eq!(last_forwarded(&headers(&["unknown"])), None);
+        assert_eq!(last_forwarded(&headers(&[])), None);
     }
 
     #[test]
