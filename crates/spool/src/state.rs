@@ -14,6 +14,9 @@ use crate::{
     writer::Writer,
 };
 
+/// How much of the lease is used up since the last contact, in [`META`].
+const LEASE_SPENT: &str = "lease-spent";
+
 /// The sidecar's memory: last contact, the bundle in force, pending approvals. Clones are the same.
 #[derive(Clone)]
 pub struct SidecarState {
@@ -28,6 +31,13 @@ impl Record for LastContact {
     const VERSION: u8 = 1;
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct LeaseSpent(i64);
+
+impl Record for LeaseSpent {
+    const VERSION: u8 = 1;
+}
+
 impl SidecarState {
     pub(crate) fn new(writer: Writer, database: Arc<Database>) -> Self {
         Self { writer, database }
@@ -38,7 +48,29 @@ impl SidecarState {
     /// # Errors
     /// When the spool does not work.
     pub async fn contacted(&self, at: Timestamp) -> Result<(), SpoolError> {
-        self.writer.run(move |work| work.put(META, meta::LAST_CONTACT, &LastContact(at))).await
+        self.writer
+            .run(move |work| {
+                work.put(META, LEASE_SPENT, &LeaseSpent(0))?;
+                work.put(META, meta::LAST_CONTACT, &LastContact(at))
+            })
+            .await
+    }
+
+    /// Notes how many milliseconds of the lease are used up since the last contact, so that neither a
+    /// restart nor a clock that is set back gives any of them back (I9).
+    ///
+    /// # Errors
+    /// When the spool does not work.
+    pub async fn lease_spent(&self, millis: i64) -> Result<(), SpoolError> {
+        self.writer.run(move |work| work.put(META, LEASE_SPENT, &LeaseSpent(millis))).await
+    }
+
+    /// How many milliseconds of the lease were used up when that was last noted.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn spent(&self) -> Result<i64, SpoolError> {
+        Ok(read_meta::<LeaseSpent>(&self.database, LEASE_SPENT)?.map_or(0, |spent| spent.0))
     }
 
     /// When the control plane was last heard of.

@@ -9,7 +9,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
@@ -50,15 +50,38 @@ impl Peers {
     }
 }
 
-/// Serves routes on TCP until told to stop; then lets requests in flight finish.
-pub async fn serve_tcp(listener: TcpListener, routes: Router, stop: impl Future<Output = ()>) {
-    let accept = async || {
-        let (stream, _) = listener.accept().await?;
+/// Where callers come from.
+trait Accept {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next caller; `None` when it may not call.
+    fn accept(&self) -> impl Future<Output = io::Result<Option<Self::Stream>>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<Option<TcpStream>> {
+        let (stream, _) = Self::accept(self).await?;
         // Answers are small; waiting to fill a packet only delays them.
         stream.set_nodelay(true)?;
         Ok(Some(stream))
-    };
-    serve(accept, routes, stop).await;
+    }
+}
+
+impl Accept for (UnixListener, Peers) {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<Option<UnixStream>> {
+        let (listener, peers) = self;
+        let (stream, _) = listener.accept().await?;
+        Ok(peers.admit(&stream).then_some(stream))
+    }
+}
+
+/// Serves routes on TCP until told to stop; then lets requests in flight finish.
+pub async fn serve_tcp(listener: TcpListener, routes: Router, stop: impl Future<Output = ()> + Send) {
+    serve(&listener, routes, stop).await;
 }
 
 /// Serves routes on a unix socket, to some users only, until told to stop.
@@ -66,22 +89,12 @@ pub async fn serve_unix(
     listener: UnixListener,
     routes: Router,
     peers: Peers,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = ()> + Send,
 ) {
-    let accept = async || {
-        let (stream, _) = listener.accept().await?;
-        Ok(peers.admit(&stream).then_some(stream))
-    };
-    serve(accept, routes, stop).await;
+    serve(&(listener, peers), routes, stop).await;
 }
 
-async fn serve<S>(
-    accept: impl AsyncFn() -> io::Result<Option<S>>,
-    routes: Router,
-    stop: impl Future<Output = ()>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn serve(callers: &impl Accept, routes: Router, stop: impl Future<Output = ()> + Send) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let stopping = CancellationToken::new();
     let connections = TaskTracker::new();
@@ -94,7 +107,7 @@ async fn serve<S>(
         let Ok(place) = place else { break };
         let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = accept() => accepted,
+            accepted = callers.accept() => accepted,
         };
         match accepted {
             Ok(Some(stream)) => {
