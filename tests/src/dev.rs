@@ -108,8 +108,34 @@ impl Dev {
             .check()
             .post_with("/access/v1/requests", &[("Idempotency-Key", &format!("\"{key}\""))], &body)
             .await;
-        let id = answer.ok()["id"].clone();
+        let id = answer.ok()["task"]["id"].clone();
         id.as_str().unwrap_or_else(|| panic!("a task id in {}", answer.text)).to_owned()
+    }
+
+    /// The task's status, with the approval object once it is approved.
+    pub async fn task(&self, id: &str) -> Value {
+        self.check().get(&format!("/access/v1/requests/{id}")).await.ok()
+    }
+
+    /// Evaluates again with the approval that a task ended in, as ARAP wants it.
+    pub async fn redeem(&self, action: &str, task: &Value) -> Value {
+        let context = json!({ "approval": task["result"]["approval"] });
+        self.evaluate(action, &context).await
+    }
+
+    /// Waits until a task has that status.
+    pub async fn until_task(&self, id: &str, status: &str) -> Value {
+        eventually(&format!("task {id} is {status}"), || async {
+            let task = self.task(id).await;
+            (task["task"]["status"] == status).then_some(task)
+        })
+        .await
+    }
+
+    /// The audit events of that kind, oldest first.
+    pub async fn events(&self, kind: &str) -> Vec<Value> {
+        let page = self.admin().get(&format!("/api/v1/audit/events?kind={kind}&limit=200")).await.ok();
+        page["items"].as_array().cloned().unwrap_or_default()
     }
 
     /// A vote over the API.
@@ -126,6 +152,15 @@ impl Dev {
             (approval["state"] == state).then_some(approval)
         })
         .await
+    }
+
+    /// Waits until the sidecar, too, knows that an approval was revoked.
+    pub async fn until_revoked_at_sidecar(&self, approval: &str) {
+        eventually("the sidecar knows of the revocation", || async {
+            let task = self.task(approval).await;
+            (task["task"]["status"] != "approved").then_some(())
+        })
+        .await;
     }
 
     /// SIGKILL, as a crash would be. Returns the folder, to start again in.

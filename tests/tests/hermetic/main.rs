@@ -1,0 +1,14 @@
+//! End-to-end tests that need nothing but Rust: the real binaries, one file per behaviour.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should stop"
+)]
+
+mod approvals;
+mod decisions;
+mod grants;
+mod self_approval;
