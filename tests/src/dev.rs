@@ -15,6 +15,8 @@ use crate::{
 pub struct DevOptions {
     /// The bundle folder; the tests' own `story` when not given.
     pub bundle: Option<PathBuf>,
+    /// Take the starter bundle that ships with the command instead.
+    pub starter: bool,
     /// The data folder of an earlier run; a new one when not given.
     pub data: Option<PathBuf>,
     /// More arguments.
@@ -45,10 +47,11 @@ impl Dev {
         command
             .args(["dev", "--json", "--api", "0", "--link", "0", "--check", "0", "--data"])
             .arg(data.expect("a data folder"))
-            .arg("--bundle")
-            .arg(options.bundle.unwrap_or_else(|| bundle("story")))
             .args(options.args)
             .envs(options.env);
+        if !options.starter {
+            command.arg("--bundle").arg(options.bundle.unwrap_or_else(|| bundle("story")));
+        }
         let (process, first) = Process::start(&mut command);
         let ready: Value = serde_json::from_str(&first).expect("the ready line is JSON");
         assert_eq!(ready["ready"], true, "{ready}");
@@ -142,6 +145,34 @@ impl Dev {
     pub async fn vote(&self, voter: &Http, approval: &str, decision: &str) -> Answer {
         let body = json!({ "decision": decision, "reason": "looked at it" });
         voter.post(&format!("/api/v1/approvals/{approval}/votes"), &body).await
+    }
+
+    /// Waits for the next pending approval.
+    pub async fn next_pending(&self) -> Value {
+        let admin = self.admin();
+        eventually("an approval is asked for", || async {
+            let page = admin.get("/api/v1/approvals?state=pending").await.ok();
+            page["items"].get(0).cloned()
+        })
+        .await
+    }
+
+    /// Waits for the next pending approval and lets the reviewers of those numbers vote on it.
+    pub async fn decide_next(&self, voters: &[usize], decision: &str) -> Value {
+        let approval = self.next_pending().await;
+        let id = approval["id"].as_str().unwrap_or_default();
+        for number in voters {
+            self.vote(&self.reviewer(*number), id, decision).await.ok();
+        }
+        approval
+    }
+
+    /// `countersign` as the agent's host would run it: it knows where the sidecar's socket is.
+    #[must_use]
+    pub fn countersign(&self) -> Command {
+        let mut command = Command::new(binary("countersign"));
+        command.env("COUNTERSIGN_SOCKET", self.text("check_socket"));
+        command
     }
 
     /// Waits until an approval is in that state.
