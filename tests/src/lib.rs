@@ -14,6 +14,7 @@
 mod binary;
 mod dev;
 mod http;
+pub mod measure;
 mod process;
 
 pub use binary::{binary, bundle};
