@@ -30,7 +30,11 @@ fn check_numbers(value: &Value) -> Result<(), CanonicalError> {
             let safe = match (number.as_u64(), number.as_i64()) {
                 (Some(positive), _) => positive <= MAX_SAFE_INTEGER,
                 (None, Some(negative)) => negative.unsigned_abs() <= MAX_SAFE_INTEGER,
-                (None, None) => true,
+                // RFC 8785 writes a whole double below 1e21 as an integer, which then is none that
+                // every reader reads exactly.
+                (None, None) => number.as_f64().is_some_and(|double| {
+                    double.fract() != 0.0 || double.abs() < 9_007_199_254_740_992.0 || double.abs() >= 1e21
+                }),
             };
             if safe { Ok(()) } else { Err(CanonicalError::InexactInteger(number.to_string())) }
         }
@@ -78,5 +82,7 @@ mod tests {
         assert!(to_canonical_json(&json!(9_007_199_254_740_991_u64)).is_ok());
         assert!(to_canonical_json(&json!({"a": [9_007_199_254_740_993_u64]})).is_err());
         assert!(to_canonical_json(&json!(-9_007_199_254_740_993_i64)).is_err());
+        assert!(to_canonical_json(&json!(1e16)).is_err(), "it would be written as an integer");
+        assert!(to_canonical_json(&json!(1e21)).is_ok() && to_canonical_json(&json!(1e15)).is_ok());
     }
 }
