@@ -18,20 +18,18 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONTROL_CONFIG")]
     config: Option<PathBuf>,
     /// Overrides one setting; can be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = countersign_settings::key_value)]
     settings: Vec<(String, String)>,
     /// Checks the configuration, reports every mistake, and ends.
     #[arg(long)]
     check_config: bool,
+    /// When ready, prints one line of JSON that says where everything is.
+    #[arg(long)]
+    json: bool,
     /// Replaces the certificate authority by a fresh one before starting. The one before stays
     /// trusted until its end, so that no sidecar is cut off.
     #[arg(long)]
     rotate_authority: bool,
-}
-
-fn key_value(text: &str) -> Result<(String, String), &'static str> {
-    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 impl Arguments {
@@ -68,16 +66,20 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let fingerprint = app::rotate_authority(&config)?;
         tracing::info!(%fingerprint, "the certificate authority was rotated");
     }
-    let result = serve(config).await;
+    let result = serve(config, arguments.json).await;
     telemetry.shutdown();
     result.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, json: bool) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut running = App::start(config).await.context("the control plane did not start")?;
     tracing::info!(api = %running.api_addr(), link = %running.link_addr(), "ready");
+    if json {
+        let (api, link) = (running.api_addr(), running.link_addr());
+        println!("{}", serde_json::json!({"ready": true, "api": format!("http://{api}"), "link": link}));
+    }
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
         _ = interrupt.recv() => tracing::info!("interrupted: shutting down"),

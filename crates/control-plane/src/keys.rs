@@ -92,7 +92,7 @@ fn open_or_create(path: &Path) -> Result<SigningKey, KeyError> {
         Ok(file) => read_seed(file, path)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let seed = entropy::<32>()?;
-            create(path, &seed).map_err(fail)?;
+            private_file(path, &seed)?;
             seed
         }
         Err(error) => return Err(fail(error)),
@@ -110,8 +110,13 @@ fn read_seed(file: File, path: &Path) -> Result<[u8; 32], KeyError> {
     bytes.try_into().map_err(|_| KeyError::Malformed { path: path.to_owned() })
 }
 
-/// Writes beside, syncs and renames, so that a crash leaves a whole key or none.
-fn create(path: &Path, seed: &[u8; 32]) -> io::Result<()> {
+/// Writes a file that only its owner can read.
+pub(crate) fn private_file(path: &Path, content: &[u8]) -> Result<(), KeyError> {
+    create(path, content).map_err(|error| KeyError::Io { path: path.to_owned(), error })
+}
+
+/// Writes beside, syncs and renames, so that a crash leaves the whole file or none.
+fn create(path: &Path, seed: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(seed)?;

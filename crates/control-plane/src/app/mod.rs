@@ -19,9 +19,9 @@ pub use crate::{authority::AuthorityProblem, keys::KeyError};
 use crate::{
     authority::CertificateAuthority,
     clock::{Clock, NoEntropy},
-    config::Config,
+    config::{Config, ConfigProblems},
     distribution::EditionError,
-    identity::Identity,
+    identity::{Identity, people_file::PeopleError},
     keys::private_folder,
     services::Services,
 };
@@ -50,6 +50,9 @@ pub enum StartError {
     /// The policy in force.
     #[error("the policy in force cannot be used: {0}")]
     Policy(String),
+    /// The people file.
+    #[error(transparent)]
+    People(#[from] PeopleError),
     /// The link's port or certificates.
     #[error(transparent)]
     Link(#[from] BindError),
@@ -69,6 +72,12 @@ pub enum StartError {
 impl From<AuthorityError> for StartError {
     fn from(error: AuthorityError) -> Self {
         Self::Authority(error.into())
+    }
+}
+
+impl From<ConfigProblems> for StartError {
+    fn from(problems: ConfigProblems) -> Self {
+        Self::People(problems.into())
     }
 }
 

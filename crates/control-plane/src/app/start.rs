@@ -24,10 +24,10 @@ use crate::{
     broker::Broker,
     channel::Channels,
     clock::{Clock, entropy},
-    config::Config,
+    config::{Config, read_file},
     distribution::{Catalogue, Distribution},
     hub::Hub,
-    identity::Identity,
+    identity::{Identity, people_file},
     keys::{Keys, private_folder},
     ledger::{Ledger, log_key},
     link::{Desk, Registry},
@@ -157,6 +157,10 @@ async fn open(config: Config, clock: Clock, parts: Parts) -> Result<Running, Sta
 
     let people: Arc<dyn Store> = Arc::clone(&parts.store);
     let identity = Identity::new(people, clock.clone(), config.api.is_https());
+    if let Some(file) = &config.people {
+        let people = people_file::parse(&read_file(file)?)?;
+        identity.adopt_people(people, &config.data.join("first-tokens")).await?;
+    }
     let services = Services::new(parts.services_parts(&clock, &config));
     let mut supervisor = Supervisor::default();
     let router = web::router(services.clone(), identity.clone());

@@ -13,6 +13,7 @@ mod cookie;
 mod credential;
 mod limiter;
 mod links;
+pub mod people_file;
 mod same_origin;
 mod secret;
 mod seen;
@@ -24,7 +25,7 @@ mod tokens;
 use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
 
 use countersign_model::{Digest, PersonId, Timestamp};
-use countersign_store::{ApiToken, By, CredentialKind, Store, StoreError};
+use countersign_store::{ApiToken, By, CredentialKind, PageError, PageRequest, Store, StoreError};
 
 pub use self::{
     actor::{Actor, ActorKind, Right, Role, WordError},
@@ -115,6 +116,22 @@ impl Identity {
         let LocalPerson { person, groups, .. } = person;
         let person = countersign_store::LocalPerson { person, roles, groups, enabled: true };
         self.0.people.put_local_person(person, By::new(by, self.now())).await
+    }
+
+    /// Disables every local person but `known`.
+    pub(super) async fn forget_others(&self, known: &BTreeSet<PersonId>, by: &str) -> Result<(), PageError> {
+        let mut page = PageRequest::first(PageRequest::MAX);
+        loop {
+            let found = self.0.people.local_people(page).await?;
+            for person in
+                found.items.into_iter().filter(|person| person.enabled && !known.contains(&person.person))
+            {
+                let disabled = countersign_store::LocalPerson { enabled: false, ..person };
+                self.0.people.put_local_person(disabled, By::new(by, self.now())).await?;
+            }
+            let Some(next) = found.next else { return Ok(()) };
+            page = PageRequest { limit: PageRequest::MAX, after: Some(next) };
+        }
     }
 
     /// The store of people, which also keeps the idempotency keys of what they write.

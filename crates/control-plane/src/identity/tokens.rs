@@ -211,6 +211,12 @@ impl Identity {
         Ok(self.owned_tokens(owner).await?.into_iter().map(TokenView::from).collect())
     }
 
+    /// Whether somebody has a token that can be used now.
+    pub(super) async fn has_live_token(&self, person: &PersonId) -> Result<bool, TokenError> {
+        let now = self.now();
+        Ok(self.owned_tokens(Some(person)).await?.iter().any(|token| is_live(token, now)))
+    }
+
     /// Every token of one owner, or of all.
     async fn owned_tokens(&self, owner: Option<&PersonId>) -> Result<Vec<ApiToken>, TokenError> {
         let mut tokens = Vec::new();

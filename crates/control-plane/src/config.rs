@@ -3,8 +3,6 @@
 //! Every mistake is reported at once, unknown settings included: a misspelt setting that is
 //! silently ignored is a security setting that is not in force.
 
-mod settings;
-
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -13,8 +11,8 @@ use std::{
 
 use countersign_model::{Seconds, TrustDomain};
 
-pub use self::settings::ConfigProblems;
-use self::settings::Settings;
+use countersign_settings::Settings;
+pub use countersign_settings::{ConfigProblems, Sources};
 
 /// The control plane's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +21,9 @@ pub struct Config {
     pub data: PathBuf,
     /// The trust domain that this control plane vouches for. Fixed at first start.
     pub trust_domain: TrustDomain,
+    /// The people of a small installation ([`crate::identity::people_file`]); whoever was made known
+    /// otherwise stays when not set.
+    pub people: Option<PathBuf>,
     /// The REST API and the console.
     pub api: ApiConfig,
     /// The link to sidecars.
@@ -137,21 +138,14 @@ pub struct LogConfig {
     pub filter: String,
 }
 
-/// Where a configuration is read from.
-#[derive(Debug, Clone, Default)]
-pub struct Sources {
-    /// The file's text, when there is a file.
-    pub toml: Option<String>,
-    /// Environment variables; those that are not for the control plane are passed over.
-    pub environment: Vec<(String, String)>,
-    /// `key=value` settings of the command line, in order.
-    pub flags: Vec<(String, String)>,
-}
+/// What an environment variable must start with to be a setting.
+const ENVIRONMENT_PREFIX: &str = "COUNTERSIGN_CONTROL_";
 
 /// Every setting there is.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "data",
     "trust_domain",
+    "people",
     "api.listen",
     "api.public_url",
     "api.behind_tls_proxy",
@@ -176,6 +170,7 @@ impl Config {
         Self {
             data: data.into(),
             trust_domain,
+            people: None,
             api: ApiConfig { listen: loopback(7700), public_url: None, behind_tls_proxy: false },
             link: LinkConfig { listen: loopback(7701), max_sessions: 20_000 },
             authority: AuthorityConfig { files: None, svid_lifetime: Seconds::new(3_600) },
@@ -189,14 +184,7 @@ impl Config {
     /// # Errors
     /// With every mistake there is, not just the first.
     pub fn load(sources: &Sources) -> Result<Self, ConfigProblems> {
-        let mut settings = Settings::default();
-        if let Some(text) = &sources.toml {
-            settings.add_toml(text);
-        }
-        settings.add_environment(sources.environment.iter().cloned(), &KEYS);
-        for (key, text) in &sources.flags {
-            settings.add_flag(key, text);
-        }
+        let mut settings = sources.merge(ENVIRONMENT_PREFIX, &KEYS);
         let config = read(&mut settings);
         settings.finish()?;
         config.ok_or_else(|| ConfigProblems(vec!["data and trust_domain must be set".to_owned()]))
@@ -219,29 +207,20 @@ fn read(settings: &mut Settings) -> Option<Config> {
     }
     let placeholder = || "unset.invalid".parse().ok();
     let mut config = Config::new(data.unwrap_or_default(), trust_domain.or_else(placeholder)?);
+    config.people = settings.take::<String>("people").map(PathBuf::from);
     read_api(settings, &mut config.api);
-    read_into(settings, "link.listen", &mut config.link.listen);
-    read_into(settings, "link.max_sessions", &mut config.link.max_sessions);
+    settings.read_into("link.listen", &mut config.link.listen);
+    settings.read_into("link.max_sessions", &mut config.link.max_sessions);
     read_authority(settings, &mut config.authority);
     read_times(settings, &mut config.times);
-    read_into(settings, "log.format", &mut config.log.format);
-    read_into(settings, "log.filter", &mut config.log.filter);
+    settings.read_into("log.format", &mut config.log.format);
+    settings.read_into("log.filter", &mut config.log.filter);
     Some(config)
 }
 
-fn read_into<T>(settings: &mut Settings, key: &str, field: &mut T)
-where
-    T: FromStr,
-    T::Err: std::fmt::Display,
-{
-    if let Some(value) = settings.take(key) {
-        *field = value;
-    }
-}
-
 fn read_api(settings: &mut Settings, api: &mut ApiConfig) {
-    read_into(settings, "api.listen", &mut api.listen);
-    read_into(settings, "api.behind_tls_proxy", &mut api.behind_tls_proxy);
+    settings.read_into("api.listen", &mut api.listen);
+    settings.read_into("api.behind_tls_proxy", &mut api.behind_tls_proxy);
     api.public_url = settings.take("api.public_url");
     let is_url = |url: &&String| url.starts_with("https://") || url.starts_with("http://");
     if let Some(other) = api.public_url.as_ref().filter(|url| !is_url(url)) {
@@ -269,15 +248,15 @@ fn read_authority(settings: &mut Settings, authority: &mut AuthorityConfig) {
             None
         }
     };
-    read_into(settings, "authority.svid_lifetime", &mut authority.svid_lifetime);
+    settings.read_into("authority.svid_lifetime", &mut authority.svid_lifetime);
     bounded(settings, "authority.svid_lifetime", authority.svid_lifetime, 60, 7 * 86_400);
 }
 
 fn read_times(settings: &mut Settings, times: &mut Times) {
-    read_into(settings, "times.join_token", &mut times.join_token);
-    read_into(settings, "times.requester_lease", &mut times.requester_lease);
-    read_into(settings, "times.checkpoint", &mut times.checkpoint);
-    read_into(settings, "times.drain", &mut times.drain);
+    settings.read_into("times.join_token", &mut times.join_token);
+    settings.read_into("times.requester_lease", &mut times.requester_lease);
+    settings.read_into("times.checkpoint", &mut times.checkpoint);
+    settings.read_into("times.drain", &mut times.drain);
     bounded(settings, "times.join_token", times.join_token, 60, 7 * 86_400);
     bounded(settings, "times.requester_lease", times.requester_lease, 5, 86_400);
     bounded(settings, "times.checkpoint", times.checkpoint, 1, 3_600);
@@ -310,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_example_is_valid_and_names_every_setting() {
-        let example = include_str!("../../../../config/control.toml");
+        let example = include_str!("../../../config/control.toml");
         let config = load(example).unwrap();
         assert_eq!(config.times, Times::default());
         for key in KEYS {
