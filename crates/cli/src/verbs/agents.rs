@@ -160,13 +160,9 @@ fn show(common: &Common, agent: &Value) -> Result<()> {
     }
     let paint = Paint::stdout();
     print!("{}", table(std::slice::from_ref(agent))?.render(paint, ""));
-    let text = |name| agent.get(name).and_then(Value::as_str).map(plain).unwrap_or_default();
-    println!(
-        "{}",
-        paint.paint(
-            Style::Dim,
-            &format!("{}, certificate until {}", text("spiffe_id"), text("svid_expires_at"))
-        )
-    );
+    let text = |name| agent.get(name).and_then(Value::as_str).map(plain);
+    let until =
+        text("svid_expires_at").map(|until| format!(", certificate until {until}")).unwrap_or_default();
+    println!("{}", paint.paint(Style::Dim, &format!("{}{until}", text("spiffe_id").unwrap_or_default())));
     Ok(())
 }

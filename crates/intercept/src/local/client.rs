@@ -27,12 +27,12 @@ const MAX_LINE: usize = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// Nobody listens there.
-    #[error("no sidecar answers at {}: {source}; start one with `countersign dev` or `countersign sidecar`, or say where it is with --socket or COUNTERSIGN_SOCKET", path.display())]
+    #[error("no sidecar answers at {}: {why}; start one with `countersign dev` or `countersign sidecar`, or say where it is with --socket or COUNTERSIGN_SOCKET", path.display())]
     Unreachable {
         /// The socket.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// The sidecar does not accept the request.
     #[error("the sidecar refuses the request: {0}")]
@@ -112,7 +112,7 @@ impl LocalClient {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body))
             .map_err(LocalError::broken)?;
-        let unreachable = |source| LocalError::Unreachable { path: self.socket.clone(), source };
+        let unreachable = |why| LocalError::Unreachable { path: self.socket.clone(), why };
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(LocalError::broken)?;

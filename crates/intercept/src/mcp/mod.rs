@@ -21,5 +21,6 @@ pub mod envelope;
 mod framing;
 mod lane;
 pub mod normalise;
+mod pins;
 pub mod refusal;
 pub mod relay;

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use countersign_model::{ApprovalId, Provenance};
+use countersign_model::{ApprovalId, Digest, Provenance};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
     sync::mpsc,
@@ -18,6 +18,7 @@ use super::{
     envelope::{self, Envelope, EnvelopeError, FromServer, Id, MAX_MESSAGE},
     framing::{Line, Lines, content},
     lane::{Answered, Lane, LaneError},
+    pins::Pins,
     refusal,
 };
 use crate::local::{
@@ -65,6 +66,7 @@ where
         to_client: client_queue,
         calls: Lane::default(),
         asks: Lane::default(),
+        pins: Pins::default(),
         tasks: TaskTracker::new(),
     });
     // Weak, so that the server's input closes when the client's output does.
@@ -106,6 +108,8 @@ struct Relay {
     calls: Lane,
     /// What the server asks the client.
     asks: Lane,
+    /// What the server said that its tools are.
+    pins: Pins,
     tasks: TaskTracker,
 }
 
@@ -143,6 +147,9 @@ impl Relay {
                 false => self.answer_unacceptable(&in_use(&id, LaneError::Duplicate)).await,
             },
             Ok(Envelope::Request { id, method, .. }) => {
+                if method == "tools/list" {
+                    self.pins.asked(&id);
+                }
                 self.evaluate(Direction::ToServer, id, method, line, to_server).await;
             }
             Ok(Envelope::Notification { method, params }) => {
@@ -197,7 +204,10 @@ impl Relay {
                 }
             }
             FromServer::Answer { id, success } => match self.calls.answer(&id, outcome(success)) {
-                Answered::Forward => self.pass(&self.to_client, line).await,
+                Answered::Forward => {
+                    self.pins.answered(&id, content(&line));
+                    self.pass(&self.to_client, line).await;
+                }
                 Answered::Forged => warn!("the server answered what it was not asked; not forwarded"),
             },
             FromServer::Cancelled { id } => {
@@ -284,8 +294,9 @@ impl Request<'_> {
 
     async fn carry_out(self, line: Bytes, withdrawn: tokio::sync::oneshot::Receiver<()>) {
         let approval = Mutex::new(None);
+        let pin = self.relay.pins.of_call(content(&line));
         let decided = {
-            let mut deciding = std::pin::pin!(self.decide(&line, &approval));
+            let mut deciding = std::pin::pin!(self.decide(&line, pin, &approval));
             tokio::select! {
                 decided = &mut deciding => decided,
                 _ = withdrawn => {
@@ -296,7 +307,13 @@ impl Request<'_> {
             }
         };
         match decided {
-            Ok(Decided::Permitted(exchange, permit)) => self.forward(line, exchange, permit).await,
+            Ok(Decided::Permitted(exchange, permit)) if self.relay.pins.of_call(content(&line)) == pin => {
+                self.forward(line, exchange, permit).await;
+            }
+            Ok(Decided::Permitted(exchange, permit)) => {
+                report(exchange, &permit, &not_forwarded("the tool's definition changed")).await;
+                self.refuse(&changed(&permit)).await;
+            }
             Ok(Decided::Denied(denied)) => self.refuse(&denied).await,
             Err(error) => self.refuse(&unavailable(&error)).await,
         }
@@ -305,6 +322,7 @@ impl Request<'_> {
     async fn decide(
         &self,
         line: &Bytes,
+        tool_pin: Option<Digest>,
         approval: &Mutex<Option<ApprovalId>>,
     ) -> Result<Decided, LocalError> {
         let settings = &self.relay.settings;
@@ -313,7 +331,7 @@ impl Request<'_> {
             direction: self.direction,
             // Read strictly before, so it is UTF-8.
             message: String::from_utf8_lossy(content(line)).into_owned(),
-            tool_pin: None,
+            tool_pin,
             provenance: settings.provenance.clone(),
             trace: settings.trace.clone(),
         };
@@ -338,15 +356,13 @@ impl Request<'_> {
         };
         // From here on the message is on its way, unless it was withdrawn in the meantime.
         let Some(outcome) = self.lane().forward(&self.id, || place.send(line)) else {
-            return;
+            return report(exchange, &permit, &not_forwarded("the request was withdrawn")).await;
         };
         // Held no longer than needed, so that the server's input closes when the client's output does.
         drop(self.to_server);
         // Without an outcome the exchange is dropped: the sidecar records that it is unknown.
-        if let Ok(outcome) = outcome.await
-            && let Err(error) = exchange.finish(permit.evaluation, &outcome).await
-        {
-            warn!(%error, "an outcome could not be reported");
+        if let Ok(outcome) = outcome.await {
+            report(exchange, &permit, &outcome).await;
         }
     }
 
@@ -367,6 +383,12 @@ impl Request<'_> {
     }
 }
 
+async fn report(exchange: Exchange, permit: &PermitEvent, outcome: &OutcomeReport) {
+    if let Err(error) = exchange.finish(permit.evaluation, outcome).await {
+        warn!(%error, "an outcome could not be reported");
+    }
+}
+
 /// The requests of a client that policy does not look at (COAZ-MCP, pass-through operations).
 fn passes(method: &str) -> bool {
     method == "ping"
@@ -382,6 +404,22 @@ fn outcome(success: bool) -> OutcomeReport {
         OutcomeReport::Executed
     } else {
         OutcomeReport::Failed { reason: "the answer is an error".to_owned() }
+    }
+}
+
+fn not_forwarded(why: &str) -> OutcomeReport {
+    OutcomeReport::Failed { reason: format!("not forwarded: {why}") }
+}
+
+/// The tool is not what it was when the call was decided about.
+fn changed(permit: &PermitEvent) -> DeniedEvent {
+    DeniedEvent {
+        evaluation: Some(permit.evaluation),
+        approval: permit.approval,
+        code: "tool_changed".to_owned(),
+        retry: true,
+        message: "the server has changed the tool's definition in the meantime".to_owned(),
+        policies: Vec::new(),
     }
 }
 
