@@ -2,8 +2,9 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use aws_lc_rs::rand;
 use countersign_model::Timestamp;
+pub use countersign_pki::NoRandomness as NoEntropy;
+use countersign_pki::random;
 
 /// Tells the time. Clones tell the same.
 #[derive(Clone)]
@@ -44,17 +45,12 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// The operating system gives no randomness. Nothing that needs it may go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the operating system gives no randomness")]
-pub struct NoEntropy;
-
 /// Fresh random bytes.
 ///
 /// # Errors
 /// When the operating system gives none.
 pub fn entropy<const N: usize>() -> Result<[u8; N], NoEntropy> {
     let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| NoEntropy)?;
+    random::fill(&mut bytes)?;
     Ok(bytes)
 }

@@ -7,7 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use countersign_model::signing::{Jwks, SigningError, SigningKey};
+use countersign_model::{
+    Digest,
+    signing::{Jwks, SigningError, SigningKey},
+};
+use countersign_transport::ResetKey;
 
 use crate::clock::{NoEntropy, entropy};
 
@@ -43,7 +47,6 @@ pub enum KeyError {
 }
 
 /// The keys that sign what the control plane says.
-#[derive(Debug)]
 pub(crate) struct Keys {
     /// Signs grants. Its public half travels in the bundle's manifest.
     pub(crate) grants: SigningKey,
@@ -51,6 +54,8 @@ pub(crate) struct Keys {
     pub(crate) bundles: SigningKey,
     /// Signs the ledger's checkpoints.
     pub(crate) checkpoints: SigningKey,
+    /// Tells sidecars that this process took the place of one that was killed.
+    resets: [u8; 32],
 }
 
 impl Keys {
@@ -58,15 +63,25 @@ impl Keys {
     pub(crate) fn open_or_create(folder: &Path) -> Result<Self, KeyError> {
         private_folder(folder)?;
         Ok(Self {
-            grants: open_or_create(&folder.join("grants.seed"))?,
-            bundles: open_or_create(&folder.join("bundles.seed"))?,
-            checkpoints: open_or_create(&folder.join("checkpoints.seed"))?,
+            grants: SigningKey::from_seed(&open_or_create(&folder.join("grants.seed"))?)?,
+            bundles: SigningKey::from_seed(&open_or_create(&folder.join("bundles.seed"))?)?,
+            checkpoints: SigningKey::from_seed(&open_or_create(&folder.join("checkpoints.seed"))?)?,
+            resets: open_or_create(&folder.join("resets.seed"))?,
         })
     }
 
     /// What verifies grants.
     pub(crate) fn grant_jwks(&self) -> Jwks {
         [self.grants.verifying_key()].into_iter().collect()
+    }
+
+    /// What stateless resets follow from: a hash keyed twice, so that no message extends another.
+    pub(crate) fn reset_key(&self) -> ResetKey {
+        let seed = self.resets;
+        ResetKey::new(move |data| {
+            let inner = Digest::of_parts(&[&seed, b"inner", data]);
+            *Digest::of_parts(&[&seed, b"outer", inner.as_bytes()]).as_bytes()
+        })
     }
 
     /// What verifies bundles.
@@ -86,18 +101,17 @@ pub(crate) fn private_folder(path: &Path) -> Result<(), KeyError> {
     Ok(())
 }
 
-fn open_or_create(path: &Path) -> Result<SigningKey, KeyError> {
+fn open_or_create(path: &Path) -> Result<[u8; 32], KeyError> {
     let fail = |error| KeyError::Io { path: path.to_owned(), error };
-    let seed = match File::open(path) {
-        Ok(file) => read_seed(file, path)?,
+    match File::open(path) {
+        Ok(file) => read_seed(file, path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let seed = entropy::<32>()?;
             private_file(path, &seed)?;
-            seed
+            Ok(seed)
         }
-        Err(error) => return Err(fail(error)),
-    };
-    Ok(SigningKey::from_seed(&seed)?)
+        Err(error) => Err(fail(error)),
+    }
 }
 
 fn read_seed(file: File, path: &Path) -> Result<[u8; 32], KeyError> {

@@ -16,7 +16,7 @@ pub mod join;
 pub mod peer;
 mod pem;
 mod profile;
-mod random;
+pub mod random;
 pub mod trust;
 
 pub use authority::{Authority, AuthorityError, IssuedSvid};

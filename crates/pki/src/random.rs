@@ -8,6 +8,9 @@ use rustls::crypto::aws_lc_rs;
 pub struct NoRandomness;
 
 /// Fills a buffer with bytes that nobody can guess.
-pub(crate) fn fill(buffer: &mut [u8]) -> Result<(), NoRandomness> {
+///
+/// # Errors
+/// When the operating system gives none.
+pub fn fill(buffer: &mut [u8]) -> Result<(), NoRandomness> {
     aws_lc_rs::default_provider().secure_random.fill(buffer).map_err(|_| NoRandomness)
 }

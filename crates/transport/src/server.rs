@@ -1,9 +1,13 @@
 //! The control plane's end: one UDP port for links and enrolments.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc};
+use std::{
+    fmt, io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+};
 
 use countersign_pki::{Identity, PeerCertificate, TrustBundle};
-use quinn::{Connection, Endpoint, Incoming, crypto::rustls::HandshakeData};
+use quinn::{Connection, Endpoint, Incoming, TokioRuntime, crypto::rustls::HandshakeData};
 use rustls::pki_types::CertificateDer;
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tracing::{debug, warn};
@@ -11,6 +15,7 @@ use tracing::{debug, warn};
 use crate::{
     ENROL_ALPN, LINK_ALPN,
     limits::{Limits, open_up, server_transport},
+    resets::ResetKey,
     session::{CloseCode, Role, Session, end_of},
     tls::{self, Shown, SidecarVerifier, TlsError},
 };
@@ -26,6 +31,8 @@ pub struct ServerConfig {
     pub trust: TrustBundle,
     /// The bounds of every session.
     pub limits: Limits,
+    /// What lets sidecars know at once when this server was restarted after a crash.
+    pub resets: ResetKey,
 }
 
 /// Why a server could not start.
@@ -85,7 +92,7 @@ impl Server {
     /// # Errors
     /// When the port cannot be had, or the certificates cannot be used.
     pub fn bind(config: ServerConfig) -> Result<Self, BindError> {
-        let ServerConfig { listen, identity, trust, limits } = config;
+        let ServerConfig { listen, identity, trust, limits, resets } = config;
         let shown = Arc::new(Shown::new(&identity));
         let trust_domain = identity.spiffe_id().trust_domain().clone();
         let verifier = Arc::new(SidecarVerifier::new(trust_domain, &trust)?);
@@ -93,8 +100,8 @@ impl Server {
         let mut quic = quinn::ServerConfig::with_crypto(Arc::new(crypto));
         quic.transport_config(server_transport(&limits));
         quic.max_incoming(limits.handshakes.max(1));
-        let endpoint =
-            Endpoint::server(quic, listen).map_err(|error| BindError::Address { address: listen, error })?;
+        let endpoint = listen_on(listen, quic, &resets)
+            .map_err(|error| BindError::Address { address: listen, error })?;
         let enrolments = Arc::new(Semaphore::new(limits.enrolments));
         let shared = Shared { endpoint, shown, verifier, limits: Arc::new(limits), enrolments };
         Ok(Self { shared: Arc::new(shared), handshakes: JoinSet::new() })
@@ -139,6 +146,11 @@ impl Server {
             self.handshakes.spawn(async move { shared.welcome(incoming).await });
         }
     }
+}
+
+fn listen_on(listen: SocketAddr, quic: quinn::ServerConfig, resets: &ResetKey) -> io::Result<Endpoint> {
+    let socket = UdpSocket::bind(listen)?;
+    Endpoint::new(resets.endpoint_config(), Some(quic), socket, Arc::new(TokioRuntime))
 }
 
 impl ServerHandle {

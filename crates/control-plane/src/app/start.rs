@@ -190,7 +190,8 @@ async fn open(config: Config, clock: Clock, parts: Parts) -> Result<Running, Sta
 fn bind(config: &Config, parts: &Parts, identity: OwnIdentity) -> Result<Server, StartError> {
     let limits = Limits { connections: config.link.max_sessions.saturating_add(64), ..Limits::default() };
     let trust = parts.authority.trust_bundle()?;
-    Ok(Server::bind(ServerConfig { listen: config.link.listen, identity, trust, limits })?)
+    let (listen, resets) = (config.link.listen, parts.keys.reset_key());
+    Ok(Server::bind(ServerConfig { listen, identity, trust, limits, resets })?)
 }
 
 fn spawn_link(

@@ -190,7 +190,7 @@ async fn revoking_an_approval_reaches_its_sidecar_at_once_or_at_its_next_connect
     let keys = sidecar.bundle_keys.clone();
     drop(sidecar);
     approvals.revoke(&admin(), later, None).await.unwrap();
-    let back = crate::world::Sidecar::connect(&world, identity, trust, keys);
+    let back = crate::world::Sidecar::connect(&world.control(), identity, trust, keys);
     let told = back.until_told(|told| !told.withdrawn.is_empty()).await;
     assert_eq!(told.withdrawn[0].id, later);
 }

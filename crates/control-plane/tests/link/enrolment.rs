@@ -74,7 +74,7 @@ async fn revoking_an_agent_closes_its_link_within_a_second_and_keeps_it_out() {
 
     // A new connection with the certificate, which is still valid by itself, is turned away.
     let again = Sidecar::connect(
-        &world,
+        &world.control(),
         sidecar.identity.clone(),
         sidecar.trust.clone(),
         sidecar.bundle_keys.clone(),
@@ -92,7 +92,7 @@ async fn a_certificate_is_renewed_without_dropping_the_link() {
     assert_ne!(renewed.certificate().serial, sidecar.identity.certificate().serial);
     let heartbeat = Heartbeat { revision: None, spool_depth: 3, pending: vec![] };
     sidecar.link.request(heartbeat).await.unwrap();
-    let next = Sidecar::connect(&world, renewed, trust, sidecar.bundle_keys.clone());
+    let next = Sidecar::connect(&world.control(), renewed, trust, sidecar.bundle_keys.clone());
     next.until_up().await;
 }
 

@@ -4,12 +4,14 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test fails by panicking, in its helpers too"
 )]
 
 mod approvals;
 mod enrolment;
 mod garbage;
+mod killed;
 mod policy;
 mod restart;
 mod world;

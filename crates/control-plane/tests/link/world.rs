@@ -109,7 +109,7 @@ impl World {
     pub(crate) async fn sidecar(&self, name: &str) -> Sidecar {
         let token = self.add_agent(name).await;
         let Enrolment { identity, trust, enrolled } = self.enrol(&token).await.unwrap();
-        let sidecar = Sidecar::connect(self, identity, trust, enrolled.bundle_keys);
+        let sidecar = Sidecar::connect(&self.control(), identity, trust, enrolled.bundle_keys);
         sidecar.until_up().await;
         sidecar
     }
@@ -222,9 +222,9 @@ impl Drop for Sidecar {
 }
 
 impl Sidecar {
-    pub(crate) fn connect(world: &World, identity: Identity, trust: TrustBundle, keys: Jwks) -> Self {
+    pub(crate) fn connect(control: &str, identity: Identity, trust: TrustBundle, keys: Jwks) -> Self {
         let config = LinkConfig {
-            control: world.control(),
+            control: control.to_owned(),
             identity: identity.clone(),
             trust: trust.clone(),
             limits: Limits::default(),
@@ -274,11 +274,14 @@ impl Sidecar {
         let waiting = async {
             let mut known_version = 0;
             loop {
-                let status = self.link.request(WaitApproval { id, known_version }).await.unwrap();
-                if wanted(&status) {
-                    return status;
+                match self.link.request(WaitApproval { id, known_version }).await {
+                    Ok(status) if wanted(&status) => return status,
+                    Ok(status) => known_version = status.version,
+                    Err(RequestError::Down | RequestError::Exchange(_)) => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    Err(error) => panic!("{error}"),
                 }
-                known_version = status.version;
             }
         };
         tokio::time::timeout(PATIENCE, waiting).await.expect("the status in time")

@@ -23,7 +23,7 @@ use countersign_protocol::{
     Welcome,
 };
 use countersign_transport::{
-    Arrival, Backoff, Exchange, Limits, Link, LinkConfig, LinkState, Pushes, Server, ServerConfig,
+    Arrival, Backoff, Exchange, Limits, Link, LinkConfig, LinkState, Pushes, ResetKey, Server, ServerConfig,
     ServerHandle, Session,
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
@@ -151,7 +151,7 @@ impl Plane {
         limits: Limits,
         listen: SocketAddr,
     ) -> Result<Self, countersign_transport::BindError> {
-        let server = Server::bind(ServerConfig { listen, identity, trust, limits })?;
+        let server = Server::bind(ServerConfig { listen, identity, trust, limits, resets: reset_key() })?;
         let handle = server.handle();
         let (tell, told) = mpsc::unbounded_channel();
         let most_waiting = Arc::new(AtomicUsize::new(0));
@@ -355,4 +355,9 @@ impl Write for Log {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// A key that is the same in every server of the tests.
+fn reset_key() -> ResetKey {
+    ResetKey::new(|data| *Digest::of_parts(&[b"test key", data]).as_bytes())
 }
