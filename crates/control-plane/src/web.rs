@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
 
 use crate::{
@@ -41,10 +42,10 @@ const HEADERS: [(HeaderName, &str); 8] = [
 ];
 
 /// The whole HTTP side of the control plane. Serve it with `into_make_service_with_connect_info`, so
-/// that failed sign-ins can be counted by address.
-pub fn router(services: Services, identity: Identity) -> Router {
+/// that failed sign-ins can be counted by address. Requests that wait for something end with `stop`.
+pub fn router(services: Services, identity: Identity, stop: CancellationToken) -> Router {
     let secure = identity.cookie().is_secure();
-    api::router(services.clone(), identity.clone())
+    api::router(services.clone(), identity.clone(), stop)
         .merge(console::router(services, identity))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

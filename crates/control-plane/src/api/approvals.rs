@@ -100,7 +100,11 @@ pub(crate) async fn wait(
     let _place = state.waiters.enter()?;
     let seconds = query.timeout.unwrap_or(DEFAULT_WAIT).clamp(1, MAX_WAIT);
     let timeout = Duration::from_secs(seconds.into());
-    let view = state.services.approvals.wait(&actor, id, query.version, timeout).await?;
+    let approvals = &state.services.approvals;
+    let view = tokio::select! {
+        view = approvals.wait(&actor, id, query.version, timeout) => view?,
+        () = state.stop.cancelled() => approvals.get(&actor, id).await?,
+    };
     Ok(tagged(StatusCode::OK, view))
 }
 

@@ -19,6 +19,7 @@ use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::{Instant, MissedTickBehavior, interval_at},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     ApiState,
@@ -55,6 +56,7 @@ pub(crate) async fn events(
         heartbeat: heartbeat(),
         next_id: first_id(&headers),
         started: false,
+        stop: state.stop,
         _place: place,
     };
     let mut response = Sse::new(feed.into_stream()).into_response();
@@ -85,6 +87,7 @@ struct Feed {
     heartbeat: tokio::time::Interval,
     next_id: u64,
     started: bool,
+    stop: CancellationToken,
     _place: Place,
 }
 
@@ -103,6 +106,7 @@ impl Feed {
             return Some(self.sync().retry(RETRY));
         }
         tokio::select! {
+            () = self.stop.cancelled() => None,
             change = self.changes.recv() => match change {
                 Ok(change) => Some(self.change(&change)),
                 Err(RecvError::Lagged(_)) => Some(self.sync()),

@@ -22,6 +22,7 @@ mod tokens;
 mod waiters;
 
 use axum::Router;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::approvals::MAX_REASON;
 pub use self::{
@@ -40,22 +41,24 @@ pub(crate) struct ApiState {
     pub(crate) services: Services,
     pub(crate) identity: Identity,
     pub(crate) waiters: Waiters,
+    /// Ends requests that wait.
+    pub(crate) stop: CancellationToken,
 }
 
 impl ApiState {
-    fn new(services: Services, identity: Identity) -> Self {
-        Self { services, identity, waiters: Waiters::default() }
+    fn new(services: Services, identity: Identity, stop: CancellationToken) -> Self {
+        Self { services, identity, waiters: Waiters::default(), stop }
     }
 }
 
 /// The API's routes, ready to be merged.
-pub(crate) fn router(services: Services, identity: Identity) -> Router {
-    let state = ApiState::new(services, identity);
+pub(crate) fn router(services: Services, identity: Identity, stop: CancellationToken) -> Router {
+    let state = ApiState::new(services, identity, stop);
     Routes::new(state.clone()).router.with_state(state)
 }
 
 /// Every route of the API, and who may use it.
 #[must_use]
 pub fn routes(services: Services, identity: Identity) -> Vec<Route> {
-    Routes::new(ApiState::new(services, identity)).table
+    Routes::new(ApiState::new(services, identity, CancellationToken::new())).table
 }

@@ -163,8 +163,8 @@ async fn open(config: Config, clock: Clock, parts: Parts) -> Result<Running, Sta
     }
     let services = Services::new(parts.services_parts(&clock, &config));
     let mut supervisor = Supervisor::default();
-    let router = web::router(services.clone(), identity.clone());
     let stop = supervisor.stop_token();
+    let router = web::router(services.clone(), identity.clone(), stop.clone());
     supervisor.spawn("the API", serve_api(listener, router, stop.clone()));
     supervisor.spawn("event streams", end_streams(Arc::clone(&parts.hub), stop.clone()));
     supervisor.spawn("sign-in", keep_house(identity.clone(), stop));

@@ -69,6 +69,20 @@ async fn whoever_reconnects_is_told_to_read_anew() {
     assert!(first.contains("event: sync") && first.contains("id: 42"), "{first}");
 }
 
+/// A console that somebody left open does not hold up the shutdown.
+#[tokio::test]
+async fn streams_and_waits_end_with_the_control_plane() {
+    let stage = Stage::new().await;
+    let one = stage.token(ONE).await;
+    let mut events = Events::open(&stage, &one, None).await;
+    events.next().await;
+    let id = stage.submit(deploy("payments"), "one").await;
+    let path = format!("/api/v1/approvals/{id}/wait?version=99&timeout=60");
+    let (waited, ()) = tokio::join!(stage.get(&path, &one), async { stage.stop.cancel() });
+    assert_eq!(waited.is(200).json()["state"], "pending");
+    while events.body.next().await.is_some() {}
+}
+
 #[tokio::test]
 async fn the_stream_takes_a_credential() {
     let stage = Stage::new().await;

@@ -32,6 +32,7 @@ use http::{HeaderMap, Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 const DAY: Seconds = Seconds::new(24 * 60 * 60);
@@ -47,6 +48,7 @@ pub(crate) const AUTHOR: &str = "author@example.com";
 pub(crate) struct Stage {
     pub(crate) running: Running,
     router: Router,
+    pub(crate) stop: CancellationToken,
     ahead: Arc<AtomicI64>,
     link: Link,
     revision: Revision,
@@ -104,10 +106,12 @@ impl Stage {
         });
         let running = App::start_at(config, clock).await.unwrap();
         people(&running).await;
-        let router = web::router(running.services().clone(), running.identity().clone());
+        let stop = CancellationToken::new();
+        let router = web::router(running.services().clone(), running.identity().clone(), stop.clone());
         let (link, stop_link) = sidecar(&running, &router).await;
         let stage = Self {
             router,
+            stop,
             ahead,
             link,
             revision: Revision(1),
