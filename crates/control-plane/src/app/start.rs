@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     authority::CertificateAuthority,
-    broker::Broker,
+    broker::{Broker, Crowd},
     channel::Channels,
     clock::{Clock, entropy},
     config::{Config, read_file},
@@ -92,6 +92,7 @@ fn assemble(config: &Config, clock: &Clock) -> Result<Parts, StartError> {
         own_id: own_id.clone(),
         requester_lease: config.times.requester_lease,
         metrics: metrics.clone(),
+        crowd: Crowd::default(),
         outbox: Notify::new(),
         clocks: Notify::new(),
     });
@@ -215,6 +216,7 @@ fn spawn_link(
         keys: Arc::clone(&parts.keys),
         hub: Arc::clone(&parts.hub),
         heartbeat: Seconds::new(heartbeat),
+        svid_lifetime: config.authority.svid_lifetime,
     });
     let stop = supervisor.stop_token();
     let renewing = Arc::clone(&desk).renew_own_identity(server.handle(), own.renew_at(), stop.clone());

@@ -4,6 +4,7 @@
 //! without its event. The broker puts questions and answers to it, and tells whoever has to know: waiting
 //! sidecars through the hub, sidecars whose grant is void and reviewers through the outbox.
 
+mod crowd;
 mod freeze;
 mod spans;
 mod timers;
@@ -26,6 +27,7 @@ use tokio::sync::Notify;
 use tracing::Instrument;
 
 pub(crate) use self::{
+    crowd::Crowd,
     freeze::{Circumstances, FreezeError, Requester},
     spans::notify as notify_span,
 };
@@ -61,6 +63,8 @@ pub(crate) struct Broker {
     pub(crate) requester_lease: Seconds,
     /// What is measured.
     pub(crate) metrics: Metrics,
+    /// How many requests of each agent wait.
+    pub(crate) crowd: Crowd,
     /// Notified when the outbox has something for reviewers.
     pub(crate) outbox: Notify,
     /// Notified when an approval's clocks may have changed.
@@ -85,6 +89,9 @@ pub(crate) enum SubmitError {
     /// No randomness for its id.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
+    /// The agent has too many requests that wait already.
+    #[error("{} requests of this agent wait for people already", crowd::MOST_PENDING)]
+    TooManyPending,
     /// No policy is in force, so none can hold anything.
     #[error("no policy was pushed yet")]
     NoPolicy,
@@ -135,9 +142,9 @@ impl Broker {
         let digest = submission.digest;
         match self.open(requester, submission).await {
             Ok(approval) => Ok(approval),
-            // Policy may have changed since the key was used: a repeated question gets the answer
+            // Things may have changed since the key was used: a repeated question gets the answer
             // that it has, whatever a new one would get.
-            Err(error @ (SubmitError::Freeze(_) | SubmitError::Edition(_))) => {
+            Err(error @ (SubmitError::Freeze(_) | SubmitError::Edition(_) | SubmitError::TooManyPending)) => {
                 let earlier = self.store.approval_for_key(agent, &key).await?;
                 let same = earlier.filter(|earlier| earlier.request.submission.digest == digest);
                 same.ok_or(error)
@@ -150,6 +157,9 @@ impl Broker {
     }
 
     async fn open(&self, requester: Requester, submission: Submission) -> Result<Approval, SubmitError> {
+        if !self.crowd.has_room(requester.agent) {
+            return Err(SubmitError::TooManyPending);
+        }
         let now = self.clock.now();
         let current = self.catalogue.active().ok_or(SubmitError::NoPolicy)?;
         let named = load_edition(&self.store, &self.catalogue, submission.revision).await?;
@@ -345,6 +355,7 @@ impl Broker {
 
     /// Tells whoever has to know, after the change is durable.
     fn tell(&self, approval: &Approval, effects: &[Effect]) {
+        self.crowd.note(approval, effects);
         for effect in effects {
             match effect {
                 Effect::IssueGrant => {

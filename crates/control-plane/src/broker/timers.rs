@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use countersign_approval::{Input, Phase};
+use countersign_approval::{Approval, Input, Phase};
 use countersign_model::ApprovalId;
 use countersign_store::{ApprovalFilter, Change, CommandError, PageError, StoreError};
 use futures::future::join_all;
@@ -32,11 +32,15 @@ impl Broker {
         }
     }
 
-    /// Renews the requester's lease of everything that is pending: nobody could give a sign of life while
+    /// Counts everything that is pending and renews its requester's lease, for the start: nobody could give a sign of life while
     /// the control plane was away, so its absence must not cancel anything.
     pub(crate) async fn excuse_absence(&self) -> Result<(), PageError> {
         let filter = ApprovalFilter { phase: Some(Phase::Pending), agent: None };
-        self.apply_to_all(filter, self.own_id.to_string(), |_| Some(Input::RequesterHeartbeat)).await
+        let excuse = |approval: &Approval| {
+            self.crowd.add(approval.request.agent);
+            Some(Input::RequesterHeartbeat)
+        };
+        self.apply_to_all(filter, self.own_id.to_string(), excuse).await
     }
 
     /// Ticks each of them. Answers whether every tick was taken.

@@ -3,6 +3,7 @@
 //! Who a peer is, is read out of its verified certificate and out of nothing that it says.
 
 mod enrol;
+mod pace;
 mod pushes;
 mod questions;
 pub(crate) mod registry;
@@ -53,6 +54,8 @@ pub(crate) struct Desk {
     pub(crate) hub: Arc<Hub>,
     /// How often sidecars are to give a sign of life.
     pub(crate) heartbeat: Seconds,
+    /// How long their certificates last.
+    pub(crate) svid_lifetime: Seconds,
 }
 
 impl Desk {

@@ -12,8 +12,8 @@ use countersign_protocol::{
     Refused, Renew, ReportClaim, ReportOutcome, Svid, WaitApproval,
 };
 use countersign_store::{AgentRefusal, ApplyRefusal, By, Change, CommandError, IngestRefusal, SubmitRefusal};
-use countersign_transport::{CloseCode, Exchange, ExchangeError};
-use futures::future::join_all;
+use countersign_transport::{Exchange, ExchangeError};
+use futures::{StreamExt, stream};
 
 use super::{
     Desk,
@@ -27,6 +27,10 @@ use crate::{
 
 /// The longest wait for news of an approval, as the protocol has it.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How many leases of one sidecar are extended at a time: enough to share a commit, and few enough to leave
+/// room for others.
+const LEASES_AT_A_TIME: usize = 64;
 
 impl Desk {
     /// Answers one question.
@@ -109,30 +113,29 @@ impl Desk {
 
     async fn heartbeat(&self, admitted: &Admitted, heartbeat: Heartbeat) -> HeartbeatAck {
         let now = self.clock.now();
-        let mut expired = false;
         admitted.place.note(|liveness| {
             liveness.last_seen = now;
             liveness.lease_from = Some(now);
             liveness.revision = heartbeat.revision;
             liveness.spool_depth = heartbeat.spool_depth;
             liveness.pending = count(heartbeat.pending.len());
-            expired = liveness.svid_expires_at.is_some_and(|end| end <= now);
         });
-        if expired {
-            // A session does not outlive the identity that it was opened with, renewals counted.
-            admitted.session.close(CloseCode::Unauthenticated, "the certificate has expired");
-        }
-        self.extend_leases(&admitted.peer, &heartbeat.pending).await;
+        self.extend_leases(admitted, &heartbeat.pending).await;
         HeartbeatAck { lease_renewed_at: now }
     }
 
     /// Notes that the requesters of these approvals are still there. Those that are another agent's,
     /// over, or unknown are passed over: there is nothing to keep alive.
-    pub(super) async fn extend_leases(&self, peer: &Peer, pending: &[ApprovalId]) {
-        let extend = |id: &ApprovalId| self.change(peer, *id, Input::RequesterHeartbeat);
-        for extended in join_all(pending.iter().map(extend)).await {
+    pub(super) async fn extend_leases(&self, admitted: &Admitted, pending: &[ApprovalId]) {
+        if !admitted.lease_pace.allows(self.clock.now()) {
+            return;
+        }
+        let extend = |id: ApprovalId| self.change(&admitted.peer, id, Input::RequesterHeartbeat);
+        let mut extended =
+            stream::iter(pending.iter().copied()).map(extend).buffer_unordered(LEASES_AT_A_TIME);
+        while let Some(extended) = extended.next().await {
             if let Err(refused) = extended {
-                tracing::debug!(agent = %peer.name, %refused, "no lease to extend");
+                tracing::debug!(agent = %admitted.peer.name, %refused, "no lease to extend");
             }
         }
     }
@@ -141,6 +144,10 @@ impl Desk {
     async fn renew(&self, admitted: &Admitted, renew: &Renew) -> Result<Svid, Refused> {
         let peer = &admitted.peer;
         let now = self.clock.now();
+        if !admitted.renewal_pace.allows(now) {
+            let message = "the certificate was renewed just now".to_owned();
+            return Err(Refused { code: RefusalCode::Busy, message });
+        }
         let issued = self.authority.issue(&renew.csr, &peer.name, now).map_err(|error| {
             tracing::warn!(agent = %peer.name, %error, "a renewal failed");
             Refused { code: RefusalCode::Invalid, message: "the certificate request is refused".to_owned() }
@@ -180,6 +187,7 @@ fn refused_submission(error: &SubmitError) -> Refused {
         SubmitError::Freeze(_) | SubmitError::Refused(SubmitRefusal::Request(_)) => RefusalCode::Invalid,
         SubmitError::Refused(SubmitRefusal::KeyTaken(_)) | SubmitError::NoPolicy => RefusalCode::Conflict,
         SubmitError::Refused(SubmitRefusal::NotEnrolled) => RefusalCode::Revoked,
+        SubmitError::TooManyPending => RefusalCode::Busy,
         SubmitError::Edition(_) | SubmitError::Store(_) | SubmitError::Entropy(_) => return internal(error),
     };
     Refused { code, message: error.to_string() }

@@ -15,11 +15,19 @@ use tokio::task::JoinSet;
 
 use super::{
     Desk, SOFTWARE,
+    pace::Pace,
     registry::{Liveness, Place},
 };
 
 /// How long a refused sidecar may take to read why.
 const READ_REFUSAL: Duration = Duration::from_secs(2);
+
+/// How often a sidecar may keep its requests alive, in milliseconds.
+const LEASES_MILLIS: i64 = 500;
+/// How often it may renew a certificate within the life of one.
+const RENEWALS_PER_LIFETIME: i64 = 20;
+/// How often a certificate's end is looked for.
+const LOOK_AT_EXPIRY: Duration = Duration::from_secs(5);
 
 /// A sidecar whose certificate and standing were checked.
 #[derive(Debug, Clone)]
@@ -42,6 +50,10 @@ pub(super) struct Admitted {
     pub(super) place: Place,
     /// The connection.
     pub(super) session: Session,
+    /// How often it may keep its requests alive.
+    pub(super) lease_pace: Pace,
+    /// How often it may renew its certificate.
+    pub(super) renewal_pace: Pace,
 }
 
 /// Why a sidecar was not let in.
@@ -86,7 +98,7 @@ impl Desk {
         )
         .await?;
         tracing::info!(agent = %peer.name, remote = %session.remote_address(), "connected");
-        self.extend_leases(&peer, &hello.pending).await;
+        self.extend_leases(&admitted, &hello.pending).await;
         let end = Arc::clone(self).attend(Arc::new(admitted), hello.revision).await;
         tracing::info!(agent = %peer.name, %end, "disconnected");
         Ok(())
@@ -121,7 +133,9 @@ impl Desk {
             AgentState::Added => Err(NotAdmitted::Unknown),
             AgentState::Enrolled => {
                 let peer = Peer { agent: agent.id, name: agent.name, owner: agent.owner, id: id.clone() };
-                Ok(Admitted { peer, place, session: session.clone() })
+                let renewal_pace = Pace::once_in(self.svid_lifetime.as_millis() / RENEWALS_PER_LIFETIME);
+                let lease_pace = Pace::once_in(LEASES_MILLIS);
+                Ok(Admitted { peer, place, session: session.clone(), lease_pace, renewal_pace })
             }
         }
     }
@@ -179,6 +193,10 @@ impl Desk {
                 self.close(&admitted).await;
                 admitted.session.closed().await
             }
+            () = self.until_expired(&admitted) => {
+                admitted.session.close(CloseCode::Unauthenticated, "the certificate has expired");
+                admitted.session.closed().await
+            }
         };
         background.shutdown().await;
         let why = json!({"end": end.to_string()});
@@ -187,6 +205,18 @@ impl Desk {
             tracing::error!(%error, "a disconnection was not recorded");
         }
         end
+    }
+
+    /// Returns when the sidecar's certificate has ended: a session does not outlive the identity that it
+    /// was opened with, renewals counted.
+    async fn until_expired(&self, admitted: &Admitted) {
+        loop {
+            tokio::time::sleep(LOOK_AT_EXPIRY).await;
+            let expires_at = admitted.place.liveness().and_then(|liveness| liveness.svid_expires_at);
+            if expires_at.is_some_and(|end| end <= self.clock.now()) {
+                return;
+            }
+        }
     }
 
     /// Closes a session that was replaced or whose agent was revoked, and says which.
