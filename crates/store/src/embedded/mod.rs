@@ -190,6 +190,8 @@ impl EmbeddedStore {
     /// and whoever supervises it restarts the process.
     pub async fn stopped(&self) -> StoreError {
         tokio::select! {
+            // The indexer ends when the writer does, and then the writer knows why.
+            biased;
             error = self.writer.ended() => error,
             error = self.indexer.ended() => error,
         }
