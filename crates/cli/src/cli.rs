@@ -8,7 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     api::Api,
     exit,
-    verbs::{agents, approvals, audit, completions, control, doctor, exec, login, mcp, policy, tokens},
+    verbs::{
+        agents, approvals, audit, completions, control, demo, dev, doctor, exec, login, mcp, policy, sidecar,
+        tokens,
+    },
 };
 
 /// Action-level approvals for AI agents.
@@ -42,9 +45,16 @@ impl Common {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Shows what Countersign does, end to end, in under a minute.
+    Demo(demo::Arguments),
+    /// Runs a control plane and one enrolled sidecar in one process, for development.
+    Dev(dev::Arguments),
     /// Runs the control plane.
     #[command(after_help = control::EXAMPLES)]
     Control(control::Arguments),
+    /// Runs a sidecar.
+    #[command(after_help = sidecar::EXAMPLES)]
+    Sidecar(sidecar::Arguments),
     /// Runs a command through the sidecar: at once, after approval, or not at all.
     Exec(exec::Arguments),
     /// Stands between an MCP client and an MCP server on stdio.
@@ -65,6 +75,9 @@ enum Verb {
     Doctor(doctor::Arguments),
     /// Prints completions for a shell.
     Completions(completions::Arguments),
+    /// The MCP server of the demo.
+    #[command(hide = true)]
+    DemoFiles(demo::files::Arguments),
 }
 
 impl Cli {
@@ -75,7 +88,11 @@ impl Cli {
     pub(crate) async fn run(self) -> Result<ExitCode> {
         let common = &self.common;
         match self.verb {
+            Verb::Demo(arguments) => demo::run(arguments).await,
+            Verb::Dev(arguments) => dev::run(common, arguments).await,
+            Verb::DemoFiles(arguments) => demo::files::run(&arguments),
             Verb::Control(arguments) => control::run(arguments).await,
+            Verb::Sidecar(arguments) => sidecar::run(arguments).await,
             Verb::Exec(arguments) => exec::run(arguments).await,
             Verb::Mcp(arguments) => mcp::run(arguments).await,
             Verb::Agents(arguments) => agents::run(common, arguments).await,

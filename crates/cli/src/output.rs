@@ -49,6 +49,12 @@ impl Paint {
         Self { colours: io::stderr().is_terminal() && wanted() }
     }
 
+    /// Never with colours.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self { colours: false }
+    }
+
     /// A text in a style.
     pub(crate) fn paint(self, style: Style, text: &str) -> String {
         if self.colours { format!("\u{1b}[{}m{text}\u{1b}[0m", style.code()) } else { text.to_owned() }

@@ -123,7 +123,7 @@ fn show_token(common: &Common, added: &Value) -> Result<()> {
     let paint = Paint::stderr();
     eprintln!("{} {}", paint.paint(Style::Bold, &text("/agent/name")), text("/agent/spiffe_id"));
     eprintln!(
-        "Its join token, once, until {}. Give it to the sidecar: COUNTERSIGN_SIDECAR_JOIN_TOKEN, or the file that its configuration names.",
+        "Its join token, once, until {}. Give it to the sidecar: COUNTERSIGN_JOIN_TOKEN, or `countersign sidecar --join-token-file FILE`.",
         text("/join_token/expires_at")
     );
     println!("{}", text("/token"));

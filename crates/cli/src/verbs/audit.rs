@@ -148,7 +148,13 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
                 more(list.next.as_deref());
             }
         }
-        What::Export { out, key_out } => export(&common.api()?, out.as_deref(), key_out.as_deref()).await?,
+        What::Export { out, key_out } => {
+            export(&common.api()?, out.as_deref(), key_out.as_deref()).await?;
+            if let Some(file) = out {
+                let file = file.display();
+                eprintln!("wrote {file}; check it with: countersign audit verify {file} --key KEY");
+            }
+        }
         What::Verify { export, key } => return verify(common, &export, &key),
     }
     Ok(ExitCode::SUCCESS)
@@ -231,7 +237,7 @@ fn print_event(item: &Value) {
         actor if actor.is_empty() => text("/event/source"),
         actor => actor,
     };
-    let operation = item.pointer("/event/body/operation").map(super::approvals::what);
+    let operation = item.pointer("/event/body/operation").and_then(operation_in);
     let about = operation.map(|what| short(&what, 60)).unwrap_or_else(|| text("/event/approval"));
     println!(
         "{} {} {kind} {who}  {about}",
@@ -240,7 +246,15 @@ fn print_event(item: &Value) {
     );
 }
 
-async fn export(api: &Api, out: Option<&Path>, key_out: Option<&Path>) -> Result<()> {
+/// The operation in an event, which some events hold as its canonical text.
+fn operation_in(value: &Value) -> Option<String> {
+    let text = value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let operation = text.as_ref().unwrap_or(value);
+    operation.is_object().then(|| super::approvals::what(operation))
+}
+
+/// Writes the whole log to a file, or to standard output, and the ledger's key to another file.
+pub(crate) async fn export(api: &Api, out: Option<&Path>, key_out: Option<&Path>) -> Result<()> {
     if let Some(file) = key_out {
         let checkpoint: Value = api.get("/api/v1/audit/checkpoint", &[]).await?;
         let key =
@@ -255,15 +269,7 @@ async fn export(api: &Api, out: Option<&Path>, key_out: Option<&Path>) -> Result
     while let Some(chunk) = chunks.next().await {
         sink.write_all(&chunk.context("the export broke off; what was written is not whole")?)?;
     }
-    sink.flush()?;
-    if let Some(file) = out {
-        eprintln!(
-            "wrote {}; check it with: countersign audit verify {} --key KEY",
-            file.display(),
-            file.display()
-        );
-    }
-    Ok(())
+    Ok(sink.flush()?)
 }
 
 fn verify(common: &Common, export: &Path, key: &str) -> Result<ExitCode> {

@@ -15,8 +15,8 @@ pub const EXECUTION: &str = "execution";
 
 /// The folders whose programs go by their names.
 ///
-/// They come from the sidecar's environment, which the agent does not set. A program that is called by
-/// its name, but was found elsewhere, is put to policy by its path.
+/// They come from the sidecar's environment, which the agent does not set. A program that was found
+/// elsewhere is put to policy by its path, however it was called.
 #[derive(Debug, Clone, Default)]
 pub struct ProgramFolders(Vec<PathBuf>);
 
@@ -27,9 +27,12 @@ impl ProgramFolders {
         Self(std::env::split_paths(path).filter(|folder| folder.is_absolute()).collect())
     }
 
-    fn name_says_it(&self, name: &str, found: &Path) -> bool {
-        let is_plain = !name.contains('/') && found.file_name().is_some_and(|file| file == name);
-        is_plain && found.parent().is_some_and(|folder| self.0.iter().any(|known| known == folder))
+    /// What policy knows a program by.
+    fn name_of(&self, found: &str) -> String {
+        let path = Path::new(found);
+        let known = path.parent().is_some_and(|folder| self.0.iter().any(|known| known == folder));
+        let name = path.file_name().filter(|_| known).and_then(|name| name.to_str());
+        name.unwrap_or(found).to_owned()
     }
 }
 
@@ -49,10 +52,8 @@ pub fn intent(
         "env_digest": command.env_digest,
         "stdin": command.stdin.as_str(),
     });
-    if let Some(name) = command.argv.first_mut()
-        && !folders.name_says_it(name, Path::new(&command.found))
-    {
-        *name = command.found;
+    if let Some(name) = command.argv.first_mut() {
+        *name = folders.name_of(&command.found);
     }
     let line = CommandLine { argv: command.argv, cwd: command.cwd, env: command.env };
     Intent {
@@ -100,10 +101,11 @@ mod tests {
         assert_eq!(program("aws", "/opt/tools/bin/aws"), "aws");
         assert_eq!(program("ls", "/tmp/evil/ls"), "/tmp/evil/ls");
         assert_eq!(program("./ls", "/home/agent/ls"), "/home/agent/ls");
-        assert_eq!(program("/usr/bin/ls", "/usr/bin/ls"), "/usr/bin/ls");
+        assert_eq!(program("/usr/bin/ls", "/usr/bin/ls"), "ls");
         assert_eq!(program("ls", "/usr/bin/../../tmp/ls"), "/usr/bin/../../tmp/ls");
+        assert_eq!(program("ls", "bin/ls"), "bin/ls");
         // A client that lies about the name gains nothing.
-        assert_eq!(program("ls", "/usr/bin/rm"), "/usr/bin/rm");
+        assert_eq!(program("ls", "/usr/bin/rm"), "rm");
     }
 
     #[test]

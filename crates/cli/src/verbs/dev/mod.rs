@@ -1,0 +1,113 @@
+//! `countersign dev`: a control plane and one enrolled sidecar in one process, for development.
+
+mod people;
+pub(crate) mod stack;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use countersign_telemetry as telemetry;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub(crate) use self::stack::{Ports, Stack, Wish};
+use crate::{
+    bundle_dir,
+    cli::Common,
+    output::{Paint, Style, print_json},
+};
+
+/// Runs a control plane and one enrolled sidecar in one process, for development.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The owner of its agent is owner@example.com, who is an admin and so cannot approve what it does.
+reviewer-one@example.com and reviewer-two@example.com can. All of it listens on this machine alone.
+
+Examples:
+  countersign dev
+  countersign dev --bundle policy --data /tmp/countersign
+  COUNTERSIGN_SOCKET=countersign-data/sidecar/sidecar.sock countersign exec -- ls")]
+pub(crate) struct Arguments {
+    /// The folder for keys, the store and the spool. Starting again with it goes on where it was.
+    #[arg(long, value_name = "DIR", default_value = "countersign-data")]
+    data: PathBuf,
+    /// The policy bundle; the starter bundle when left out.
+    #[arg(long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
+    /// The port of the API and the console; 0 for any.
+    #[arg(long, value_name = "PORT", default_value_t = 7700)]
+    api: u16,
+    /// The port of the link (UDP); 0 for any.
+    #[arg(long, value_name = "PORT", default_value_t = 7701)]
+    link: u16,
+    /// The port of the check API; 0 for any.
+    #[arg(long, value_name = "PORT", default_value_t = 7702)]
+    check: u16,
+    /// Takes the subject that callers of the check API assert for the principal: for callers that are
+    /// themselves trusted policy enforcement points.
+    #[arg(long)]
+    trust_subject: bool,
+}
+
+pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let settings = telemetry::Settings {
+        service_name: "countersign-dev",
+        log_format: if common.json { telemetry::LogFormat::Json } else { telemetry::LogFormat::Text },
+        log_filter: "warn".to_owned(),
+    };
+    let telemetry = telemetry::init(&settings, None)?;
+    let wish = Wish {
+        data: arguments.data,
+        ports: Ports { api: arguments.api, link: arguments.link, check: arguments.check },
+        bundle: arguments.bundle.as_deref().map(bundle_dir::read).transpose()?,
+        trust_subject: arguments.trust_subject,
+    };
+    let mut stack = Stack::start(wish).await?;
+    if common.json {
+        print_json(&stack.summary())?;
+    } else {
+        tell(&stack).await?;
+    }
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        ended = stack.ended() => ended,
+    };
+    let stopped = stack.shutdown().await;
+    telemetry.shutdown();
+    ended.and(stopped)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says where everything is, and what to do with it.
+async fn tell(stack: &Stack) -> Result<()> {
+    let paint = Paint::stdout();
+    let dim = |text: &str| paint.paint(Style::Dim, text);
+    let places = &stack.places;
+    println!("{}", paint.paint(Style::Good, "Countersign is ready."));
+    println!("  {} {}", dim("console  "), paint.paint(Style::Link, &places.api));
+    for reviewer in stack.people.reviewers() {
+        let link = stack.sign_in_link(&reviewer.token).await?;
+        println!(
+            "  {} {}  {}",
+            dim("         "),
+            paint.paint(Style::Link, &link),
+            dim(&format!("signs in {} once", reviewer.name))
+        );
+    }
+    println!("  {} {}  {}", dim("check API"), places.check, dim("AuthZEN; its token is in the file below"));
+    println!("  {} {}", dim("socket   "), places.socket.display());
+    println!("  {} {} (UDP)", dim("link     "), places.link);
+    println!("  {} {}", dim("data     "), places.data.display());
+    println!("  {} {}", dim("tokens   "), stack.people.file().display());
+    println!();
+    println!("Try, in another terminal:");
+    println!("  export COUNTERSIGN_SOCKET={}", places.socket.display());
+    println!("  countersign exec -- ls             # runs");
+    println!("  countersign exec -- rm -rf x       # is denied");
+    println!("  countersign exec -- git push -f    # waits for somebody");
+    println!("Ctrl-C ends it.");
+    Ok(())
+}
