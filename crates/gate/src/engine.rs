@@ -5,7 +5,6 @@ use std::{fmt, sync::Arc};
 use countersign_model::{
     AgentName, ApprovalId, DecidingPolicy, EvaluationId, Seconds, SpiffeId, Subject, Timestamp,
 };
-use countersign_policy::mapping::CommandLine;
 use tokio::sync::mpsc::{self, OwnedPermit};
 
 use crate::{
@@ -126,14 +125,6 @@ impl Gate {
     #[must_use]
     pub fn entropy(&self) -> [u8; 10] {
         self.engine.ports.entropy.bytes()
-    }
-
-    /// The files whose content a command depends on, as the bundle in force maps it. An interceptor that can
-    /// read them hands their digests over as the fact [`FILES`](crate::intent::FILES), so that they bind.
-    #[must_use]
-    pub fn files_of(&self, command: &CommandLine) -> Vec<String> {
-        let mapped = self.policy().map(|snapshot| snapshot.bundle.mappings().command(command));
-        mapped.ok().and_then(Result::ok).map(|mapped| mapped.files).unwrap_or_default()
     }
 
     /// Refuses what an interceptor could not even read as an intent (I6), and records that.

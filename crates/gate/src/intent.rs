@@ -44,8 +44,8 @@ impl fmt::Display for Interceptor {
     }
 }
 
-/// The fact that holds the digests of files that an operation depends on, by their paths.
-pub const FILES: &str = "files";
+/// Where an interceptor's facts hold the digests of files that an operation depends on, by their names.
+const BOUND_FILES: &str = "/execution/files";
 
 /// What is to be done.
 ///
@@ -236,9 +236,7 @@ impl Act {
             }
         };
         let mut mapped = mapped.map_err(|error| error.to_string())?;
-        let known = facts.get(FILES).and_then(Value::as_object);
-        let unbound = |file: &String| !known.is_some_and(|known| known.contains_key(file));
-        let unbound: Vec<String> = mapped.files.iter().filter(|file| unbound(file)).cloned().collect();
+        let unbound = unbound_files(&mapped.files, facts);
         mapped.context.extend(facts.clone());
         if !unbound.is_empty() {
             // Policy and reviewers should know that the content of these may still change.
@@ -246,6 +244,16 @@ impl Act {
         }
         Ok(mapped.into_operation(agent_subject(agent)))
     }
+}
+
+/// The files that a mapping knows the operation to depend on, and whose content nobody has bound.
+fn unbound_files(files: &[String], facts: &Object) -> Vec<String> {
+    if files.is_empty() {
+        return Vec::new();
+    }
+    let facts = Value::Object(facts.clone());
+    let bound = facts.pointer(BOUND_FILES).and_then(Value::as_object);
+    files.iter().filter(|file| !bound.is_some_and(|bound| bound.contains_key(*file))).cloned().collect()
 }
 
 /// The verified agent as a subject: `Agent::"name"`.

@@ -17,7 +17,7 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
-use countersign_approval::{CancelReason, Phase, Status, Submission};
+use countersign_approval::{CancelReason, GrantClaims, Phase, Status, Submission, grant::GRANT_TYPE};
 use countersign_model::{
     ApprovalId, DecidingPolicy, Decision, Digest, EvaluationId, Operation, Provenance, Requirement,
     RequirementName, Revision, Timestamp, canonical::to_canonical_json, names,
@@ -298,11 +298,25 @@ impl Engine {
                 }
                 other => other?,
             };
-            if self.pending.attach(held.digest(), &status, self.ports.clock.now()) || last {
+            let answers = self.pending.attach(held.digest(), &status, self.ports.clock.now());
+            if answers && self.is_spent(held, &status) {
+                self.pending.forget(held.digest(), status.id);
+            } else if answers || last {
                 return Ok(status);
             }
         }
         Err(BrokerError::Unknown.into())
+    }
+
+    /// Whether nothing is left of a grant, by this sidecar's own journal. The control plane may not have
+    /// heard of the last use yet.
+    fn is_spent(&self, held: &Held, status: &Status) -> bool {
+        let Some(grant) = status.grant.as_deref() else {
+            return false;
+        };
+        let standing = self.ports.journal.standing(status.id);
+        let claims = held.case.snapshot.jwks.verify_jws::<GrantClaims>(GRANT_TYPE, grant);
+        claims.is_ok_and(|claims| standing.used >= claims.uses)
     }
 
     async fn hold(

@@ -11,9 +11,9 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 /// The most connections that one listener serves at a time.
@@ -79,12 +79,13 @@ impl Accept for (UnixListener, Peers) {
     }
 }
 
-/// Serves routes on TCP until told to stop; then lets requests in flight finish.
+/// Serves routes on TCP until told to stop; then lets requests in flight finish. Dropping the future
+/// breaks them off.
 pub async fn serve_tcp(listener: TcpListener, routes: Router, stop: impl Future<Output = ()> + Send) {
     serve(&listener, routes, stop).await;
 }
 
-/// Serves routes on a unix socket, to some users only, until told to stop.
+/// Serves routes on a unix socket, to some users only, until told to stop, as [`serve_tcp`] does.
 pub async fn serve_unix(
     listener: UnixListener,
     routes: Router,
@@ -97,7 +98,8 @@ pub async fn serve_unix(
 async fn serve(callers: &impl Accept, routes: Router, stop: impl Future<Output = ()> + Send) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let stopping = CancellationToken::new();
-    let connections = TaskTracker::new();
+    // Dropped with this future, so that a drain that takes too long ends what is left.
+    let mut connections = JoinSet::new();
     tokio::pin!(stop);
     loop {
         let place = tokio::select! {
@@ -105,6 +107,7 @@ async fn serve(callers: &impl Accept, routes: Router, stop: impl Future<Output =
             place = Arc::clone(&places).acquire_owned() => place,
         };
         let Ok(place) = place else { break };
+        while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
             () = &mut stop => break,
             accepted = callers.accept() => accepted,
@@ -121,8 +124,7 @@ async fn serve(callers: &impl Accept, routes: Router, stop: impl Future<Output =
         }
     }
     stopping.cancel();
-    connections.close();
-    connections.wait().await;
+    while connections.join_next().await.is_some() {}
 }
 
 async fn connection<S>(stream: S, routes: Router, stopping: CancellationToken, place: OwnedSemaphorePermit)
