@@ -52,7 +52,8 @@ impl Beside {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("sidecar.sock")).unwrap();
         let programs = folder.path().join("bin");
-        let settings = Settings { console: None, folders: ProgramFolders::of_path(programs.as_os_str()) };
+        let folders = ProgramFolders::of_path(programs.as_os_str());
+        let settings = Settings { folders, ..Settings::default() };
         let router = local::router(world.gate.clone(), settings);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         std::fs::create_dir(&programs).unwrap();

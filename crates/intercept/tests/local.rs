@@ -165,6 +165,19 @@ async fn a_client_that_goes_away_while_executing_leaves_the_outcome_unknown() {
 }
 
 #[tokio::test]
+async fn a_sidecar_that_stops_withdraws_what_is_held_and_lets_what_runs_finish() {
+    let sidecar = Sidecar::start();
+    let mut running = sidecar.client.submit(&run("ls")).await.unwrap();
+    let started = permit(&mut running).await;
+    let mut exchange = held(&sidecar).await;
+    sidecar.stop.cancel();
+    let denied = denied(&mut exchange).await;
+    assert_eq!((denied.code.as_str(), denied.retry), ("stopping", true));
+    eventually("it is cancelled", || cancelled(&sidecar).is_some()).await;
+    running.finish(started.evaluation, &OutcomeReport::Executed).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_outcome_is_reported_once_and_for_nobody_else() {
     let sidecar = Sidecar::start();
     let mut exchange = sidecar.client.submit(&run("ls")).await.unwrap();

@@ -21,6 +21,7 @@ use countersign_gate::{
 use countersign_model::{ApprovalId, EvaluationId, strict_json};
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::wire::{
     self, DeniedEvent, Event, HeldEvent, MAX_REQUEST, OperationRequest, OutcomeReport, PermitEvent, Problem,
@@ -43,6 +44,8 @@ pub struct Settings {
     pub console: Option<String>,
     /// The folders whose programs go by their names: those of the sidecar's own `PATH`.
     pub folders: ProgramFolders,
+    /// Cancelled when the sidecar stops: what is held then is withdrawn, and what runs may finish.
+    pub stop: CancellationToken,
 }
 
 /// The local API over a gate.
@@ -146,7 +149,16 @@ impl Desk {
             }
         };
         let answer = match answer {
-            Answer::Held(held) => self.hold(held, &events).await,
+            Answer::Held(held) => {
+                let evaluation = held.evaluation();
+                tokio::select! {
+                    answer = self.hold(held, &events) => answer,
+                    // Dropping the hold withdraws the request: its requester cannot be told any more.
+                    () = self.settings.stop.cancelled() => {
+                        return say(&events, Event::Denied(stopping(evaluation))).await;
+                    }
+                }
+            }
             decided => decided,
         };
         match answer {
@@ -273,6 +285,18 @@ fn denied(denial: &Denial) -> DeniedEvent {
         retry: denial.cause.is_transient() || denial.is_expiry(),
         message: denial.cause.to_string(),
         policies: denial.policies.clone(),
+    }
+}
+
+/// The sidecar stops before anybody has decided.
+fn stopping(evaluation: EvaluationId) -> DeniedEvent {
+    DeniedEvent {
+        evaluation: Some(evaluation),
+        approval: None,
+        code: "stopping".to_owned(),
+        retry: true,
+        message: "the sidecar is being stopped, and the request was withdrawn".to_owned(),
+        policies: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use countersign_intercept::local::{self, LocalClient, Settings};
 use countersign_testkit::{World, world::REQUIREMENTS};
 use tokio::{net::UnixListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 
 const POLICIES: &str = r#"
 permit (principal, action == Exec::Action::"run", resource);
@@ -33,6 +34,8 @@ pub(crate) struct Sidecar {
     pub(crate) world: World,
     /// The way to it.
     pub(crate) client: LocalClient,
+    /// Cancelled when it stops.
+    pub(crate) stop: CancellationToken,
     folder: tempfile::TempDir,
     server: JoinHandle<()>,
 }
@@ -45,13 +48,15 @@ impl Sidecar {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("sidecar.sock");
         let listener = UnixListener::bind(&socket).unwrap();
+        let stop = CancellationToken::new();
         let settings = Settings {
             console: Some("http://127.0.0.1:7700/".to_owned()),
             folders: countersign_intercept::exec::normalise::ProgramFolders::of_path("/usr/bin".as_ref()),
+            stop: stop.clone(),
         };
         let router = local::router(world.gate.clone(), settings);
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { world, client: LocalClient::new(&socket), folder, server }
+        Self { world, client: LocalClient::new(&socket), stop, folder, server }
     }
 
     /// Where it listens.

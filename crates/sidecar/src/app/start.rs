@@ -185,7 +185,9 @@ impl Parts {
         let check = Check::new(gate.clone(), settings, &format!("http://{address}"));
         let console = self.config.console.clone();
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let local = local::Settings { console, folders: ProgramFolders::of_path(&path) };
+        let stopping = CancellationToken::new();
+        let local =
+            local::Settings { console, folders: ProgramFolders::of_path(&path), stop: stopping.clone() };
         let on_tcp = check.routes_with_token(Token::new(&token));
         let on_unix = check.at("http://localhost").routes().merge(local::router(gate, local));
         tasks.spawn(Stage::Front, "the check API on TCP", |stop| async move {
@@ -193,7 +195,12 @@ impl Parts {
             Ok(())
         });
         tasks.spawn(Stage::Front, "the unix socket", |stop| async move {
-            serve_unix(unix, on_unix, peers, stop.cancelled_owned()).await;
+            let stop = async move {
+                stop.cancelled().await;
+                // What is held is withdrawn: nobody could be told of an answer.
+                stopping.cancel();
+            };
+            serve_unix(unix, on_unix, peers, stop).await;
             Ok(())
         });
         let stop = CancellationToken::new();
