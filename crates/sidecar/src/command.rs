@@ -117,18 +117,16 @@ async fn serve(config: Config, json: bool) -> anyhow::Result<()> {
         started = starting => started.context("the sidecar did not start")?,
         () = asked_to_stop(&mut terminate, &mut interrupt) => return Ok(()),
     };
-    let ready = async {
-        running.ready().await;
-        announce(&running, json);
-    };
-    let mut stopped = false;
-    tokio::select! {
-        () = ready => {}
-        () = asked_to_stop(&mut terminate, &mut interrupt) => stopped = true,
-    }
-    if !stopped {
+    let ready = running.ready();
+    tokio::pin!(ready);
+    let mut announced = false;
+    loop {
         tokio::select! {
-            () = asked_to_stop(&mut terminate, &mut interrupt) => {}
+            () = &mut ready, if !announced => {
+                announce(&running, json);
+                announced = true;
+            }
+            () = asked_to_stop(&mut terminate, &mut interrupt) => break,
             ended = running.ended() => return Ok(ended?),
         }
     }

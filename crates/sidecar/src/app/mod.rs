@@ -108,8 +108,9 @@ impl Running {
     }
 
     /// Waits until a policy is in force. It is then enrolled, listens, and decides.
-    pub async fn ready(&self) {
-        self.policy.some().await;
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + use<> {
+        let policy = Arc::clone(&self.policy);
+        async move { policy.some().await }
     }
 
     /// Waits until a part of it fails.

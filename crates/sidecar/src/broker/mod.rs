@@ -117,11 +117,15 @@ impl ApprovalBroker for LinkBroker {
 
     fn cancel(&self, id: ApprovalId, why: CancelReason) -> BoxFuture<'_, Result<Status, BrokerError>> {
         Box::pin(async move {
-            // From here on nobody waits for it, whether or not the control plane can be told now.
-            self.tracker.give_up(id, why);
+            // From here on nobody waits for it, whether or not the control plane can be told now. Who is
+            // gone wants no answer either: the list sees to it.
+            match self.tracker.give_up(id, why) {
+                Some(status) if why != CancelReason::Requester => return Ok(status),
+                _ => {}
+            }
             self.link_up(LINK_GRACE).await?;
             let asked = timeout(ANSWER_WITHIN, self.link.request(CancelApproval { id, why }));
-            let answered = asked.await.unwrap_or_else(|_| Err(RequestError::Down)).map_err(refusal);
+            let answered = asked.await.unwrap_or(Err(RequestError::Down)).map_err(refusal);
             if !matches!(answered, Err(BrokerError::Unreachable(_))) {
                 self.tracker.forget(id);
             }

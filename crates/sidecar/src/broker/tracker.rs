@@ -22,7 +22,10 @@ use countersign_protocol::{CancelApproval, limits::MAX_PENDING};
 use countersign_spool::{PendingApproval, SidecarState, SpoolError};
 use countersign_transport::{Link, RequestError};
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::TaskError;
@@ -33,6 +36,8 @@ const FORGET_AFTER: Seconds = Seconds::new(60);
 const LOOK_THROUGH: Duration = Duration::from_secs(60);
 /// How long to wait before somebody is told again who did not answer.
 const RETRY: Duration = Duration::from_secs(2);
+/// How long what is left may take at the stop.
+const LAST_CALL: Duration = Duration::from_secs(2);
 
 /// The approvals that were asked for.
 pub(crate) struct Tracker {
@@ -46,6 +51,8 @@ struct Entry {
     key: String,
     decide_by: Timestamp,
     standing: Standing,
+    /// Where it stood last; `None` since a restart.
+    status: Option<Status>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +81,7 @@ impl Tracker {
             } else {
                 Standing::GivenUp(CancelReason::RequesterGone)
             };
-            entries.insert(id, Entry { key: pending.key, decide_by: kept.decide_by, standing });
+            entries.insert(id, Entry { key: pending.key, decide_by: kept.decide_by, standing, status: None });
         }
         Ok(Arc::new(Self { state, entries: Mutex::new(entries), work: Notify::new() }))
     }
@@ -85,8 +92,15 @@ impl Tracker {
             return;
         }
         let (key, decide_by) = (submission.key.clone(), status.decide_by);
-        let entry = Entry { key: key.clone(), decide_by, standing: Standing::WaitedFor };
+        let entry = Entry {
+            key: key.clone(),
+            decide_by,
+            standing: Standing::WaitedFor,
+            status: Some(status.clone()),
+        };
         self.entries().insert(status.id, entry);
+        // If the requester goes during the next steps, nobody else knows of the approval yet.
+        let asking = Asking { tracker: self, id: status.id };
         let kept = Kept { interceptor: submission.interceptor.clone(), decide_by };
         let submission = serde_json::to_string(&kept).unwrap_or_default();
         let pending = PendingApproval { key, approval: Some(status.id), submission, since: now };
@@ -94,6 +108,7 @@ impl Tracker {
             // Only a restart would miss it, and the control plane then cancels it by itself.
             tracing::warn!(approval = %status.id, %error, "a pending approval could not be kept");
         }
+        std::mem::forget(asking);
     }
 
     /// Where an approval stands.
@@ -103,9 +118,11 @@ impl Tracker {
         }
     }
 
-    /// Nobody waits for an approval any more.
-    pub(crate) fn give_up(&self, id: ApprovalId, why: CancelReason) {
+    /// Nobody waits for an approval any more: it is cancelled as soon as the control plane can be told.
+    /// Answers with where it stood last, if it is on the list.
+    pub(crate) fn give_up(&self, id: ApprovalId, why: CancelReason) -> Option<Status> {
         self.set(id, Standing::GivenUp(why));
+        self.entries().get(&id).and_then(|entry| entry.status.clone())
     }
 
     /// An approval is decided, or never was.
@@ -137,12 +154,17 @@ impl Tracker {
             self.drop_over().await?;
             let pause = if told { LOOK_THROUGH } else { RETRY };
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => break,
                 () = self.work.notified() => {}
                 () = sleep(pause) => {}
                 changed = states.changed() => changed?,
             }
         }
+        if link.state().borrow().is_up() {
+            // What is not told now is told after the next start.
+            let _ = timeout(LAST_CALL, self.tell(&link)).await;
+        }
+        Ok(())
     }
 
     /// Tells the control plane what was given up. Answers whether it took everything in.
@@ -195,6 +217,18 @@ impl Tracker {
     fn entries(&self) -> MutexGuard<'_, HashMap<ApprovalId, Entry>> {
         // Every change is complete when the lock is released, even by a panic.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An approval whose requester does not know of it yet. Dropping it gives the approval up.
+struct Asking<'a> {
+    tracker: &'a Tracker,
+    id: ApprovalId,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.tracker.give_up(self.id, CancelReason::RequesterGone);
     }
 }
 
