@@ -63,24 +63,33 @@ impl Recorder {
 
     /// A draft of something that this agent did.
     pub(crate) fn draft(&self, at: Timestamp, kind: &'static str) -> EventDraft {
-        let mut draft = EventDraft::new(at, kind);
-        draft.actor = Some(self.actor.to_string());
-        draft
+        draft(&self.actor, at, kind)
     }
 
     fn event(&self, record: &Record) -> EventDraft {
-        let mut draft = self.draft(record.at(), record.kind().as_str());
-        draft.trace_id = record.trace_id();
-        draft.approval = record.approval();
-        draft.digest = record.digest();
-        draft.body = record.body();
-        draft
+        event(&self.actor, record)
     }
+}
+
+fn draft(actor: &str, at: Timestamp, kind: &'static str) -> EventDraft {
+    let mut draft = EventDraft::new(at, kind);
+    draft.actor = Some(actor.to_owned());
+    draft
+}
+
+fn event(actor: &str, record: &Record) -> EventDraft {
+    let mut draft = draft(actor, record.at(), record.kind().as_str());
+    draft.trace_id = record.trace_id();
+    draft.approval = record.approval();
+    draft.digest = record.digest();
+    draft.body = record.body();
+    draft
 }
 
 impl AuditSink for Recorder {
     fn enqueue(&self, record: Record) -> Result<(), AuditError> {
-        self.spool.enqueue(vec![self.event(&record)]).map_err(unrecorded)
+        let actor = Arc::clone(&self.actor);
+        self.spool.enqueue_made_by(move || vec![event(&actor, &record)]).map_err(unrecorded)
     }
 
     fn commit(&self, record: Record) -> BoxFuture<'_, Result<(), AuditError>> {

@@ -190,11 +190,23 @@ impl Spool {
     /// # Errors
     /// When the spool is full, busy, or does not work: what they record must then not happen.
     pub fn enqueue(&self, drafts: Vec<EventDraft>) -> Result<(), AppendError> {
+        self.enqueue_made_by(|| drafts)
+    }
+
+    /// As [`Self::enqueue`], with events that are only made where they are written: whoever records
+    /// something on its way does not wait for their text.
+    ///
+    /// # Errors
+    /// As [`Self::enqueue`].
+    pub fn enqueue_made_by(
+        &self,
+        make: impl FnOnce() -> Vec<EventDraft> + Send + 'static,
+    ) -> Result<(), AppendError> {
         let waiting = self.depth.borrow().bytes;
         if waiting >= self.max_bytes {
             return Err(AppendError::Full(waiting));
         }
-        let job = Job::batched(move |work| append_all(work, drafts));
+        let job = Job::batched(move |work| append_all(work, make()));
         if self.writer.try_hand_over(job)? { Ok(()) } else { Err(AppendError::Busy) }
     }
 
