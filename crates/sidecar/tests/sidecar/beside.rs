@@ -1,12 +1,16 @@
 //! A sidecar and the agent beside it; and what an agent meets from its first day on.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use countersign_intercept::local::{
     Exchange, LocalClient,
     wire::{Direction, Event, OperationRequest},
 };
-use countersign_model::Provenance;
+use countersign_model::{Provenance, Seconds};
+use countersign_pki::Identity;
 use countersign_sidecar::{Config, Running, Sidecar, StartError, app::EnrolmentError};
 use tempfile::TempDir;
 use tokio::{
@@ -15,7 +19,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::control::{Control, PATIENCE};
+use crate::control::{Control, PATIENCE, now};
 
 /// Where a sidecar lives.
 pub(crate) struct Home {
@@ -30,7 +34,7 @@ impl Home {
         let mut config = Config::new(folder.path().join("data"), control.address());
         config.check.listen = "127.0.0.1:0".parse().unwrap();
         config.join_token = Some(control.join_token());
-        config.times.drain = countersign_model::Seconds::new(1);
+        config.times.drain = Seconds::new(1);
         Self { config, _folder: folder }
     }
 
@@ -153,6 +157,36 @@ async fn a_join_token_is_used_once_and_only_when_needed() {
     home.config.agent = Some("other".parse().unwrap());
     let refused = Sidecar::start(home.config.clone()).await.unwrap_err();
     assert!(matches!(refused, StartError::Enrolment(EnrolmentError::OtherAgent { .. })));
+}
+
+/// At half of its life, for a fresh key (I11), on the connection that there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_renewed_without_dropping_the_link() {
+    let mut control = Control::start().await;
+    control.known().lifetime = Seconds::new(4);
+    let home = Home::new(&control);
+    let running = home.ready().await;
+    let file = home.data().join("identity.pem");
+    let first = Identity::load(&file).unwrap();
+    control.until("a renewal", |known| (known.renewals == 1).then_some(())).await;
+    let kept = async {
+        while Identity::load(&file).unwrap().renew_at() == first.renew_at() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, kept).await.expect("kept in time");
+    assert_eq!(control.known().sessions, 1);
+    assert_eq!(decided(&running, "read").await, "permit");
+    // The next connection is made with it, when the first one has long expired.
+    let expired = async {
+        while first.is_valid_at(now()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, expired).await.expect("expired in time");
+    control.stop().await;
+    control.resume().await;
+    control.until("another session", |known| (known.sessions == 2).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,6 +74,9 @@ pub(crate) struct Known {
     pub(crate) waited_for: Vec<ApprovalId>,
     pub(crate) current: Option<PushBundle>,
     pub(crate) revoked: bool,
+    pub(crate) lifetime: Seconds,
+    pub(crate) sessions: u32,
+    pub(crate) renewals: u32,
     session: Option<Session>,
 }
 
@@ -102,6 +105,9 @@ impl Control {
             waited_for: vec![],
             current: Some(pushed(1, POLICIES, &bundle_key())),
             revoked: false,
+            lifetime: DAY,
+            sessions: 0,
+            renewals: 0,
             session: None,
         };
         let authority = Authority::generate(domain(), now()).unwrap();
@@ -236,7 +242,8 @@ impl Shared {
     async fn enrol(&self, session: Session) {
         let mut exchange = session.accept().await.unwrap();
         let Frame::Enrol(enrol) = exchange.receive().await.unwrap() else { panic!("no enrolment") };
-        let issued = self.authority.issue(&enrol.csr, &agent_id(), now(), DAY).unwrap();
+        let lifetime = self.known.lock().unwrap().lifetime;
+        let issued = self.authority.issue(&enrol.csr, &agent_id(), now(), lifetime).unwrap();
         let enrolled = Enrolled {
             agent: AgentId::new(now(), [3; 10]),
             name: agent(),
@@ -267,7 +274,10 @@ impl Shared {
             return Ok(());
         }
         exchange.answer(welcome(head)).await?;
-        self.change(|known| known.session = Some(session.clone()));
+        self.change(|known| {
+            known.sessions += 1;
+            known.session = Some(session.clone());
+        });
         if let (None, Some(bundle)) = (hello.revision, current) {
             session.request(bundle).await.unwrap();
         }
@@ -294,6 +304,7 @@ impl Shared {
             Frame::Renew(renew) => {
                 let issued = self.authority.issue(&renew.csr, &agent_id(), now(), DAY).unwrap();
                 let chain = issued.chain.iter().map(|one| one.to_vec()).collect();
+                self.change(|known| known.renewals += 1);
                 Svid { chain, trust: self.roots() }.into()
             }
             other => panic!("unexpected {}", other.kind().as_str()),
