@@ -136,7 +136,7 @@ async fn take_back(client: &LocalClient, approval: Option<ApprovalId>) {
     if let Some(approval) = approval
         && let Err(error) = client.cancel(approval).await
     {
-        tracing::warn!(%error, "the request counts as one whose requester has gone");
+        eprintln!("countersign: {error}; the request counts as one whose requester has gone");
     }
 }
 

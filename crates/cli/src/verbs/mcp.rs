@@ -16,6 +16,7 @@ use countersign_intercept::{
     mcp::relay::{RelaySettings, relay},
 };
 use countersign_model::Provenance;
+use countersign_telemetry as telemetry;
 use tokio::process::Command;
 
 use super::socket::SocketArguments;
@@ -46,6 +47,18 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let logs = telemetry::Settings {
+        service_name: "countersign-mcp",
+        log_format: telemetry::LogFormat::Text,
+        log_filter: "warn".to_owned(),
+    };
+    let telemetry = telemetry::init(&logs, None)?;
+    let code = wrap(arguments).await;
+    telemetry.shutdown();
+    code
+}
+
+async fn wrap(arguments: Arguments) -> Result<ExitCode> {
     let (program, words) = arguments.command.split_first().context("there is no command")?;
     let mut signals = Signals::listen()?;
     let mut server = Command::new(program)

@@ -2,9 +2,13 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use countersign_approval::{Phase, Progress};
 use countersign_intercept::local::wire::{HeldEvent, WaitingEvent};
 
 use crate::output::{Paint, Style, distance, now, short};
+
+/// How wide a line may be when the terminal does not say how wide it is.
+const USUAL_WIDTH: usize = 80;
 
 /// The line about one held operation.
 pub(crate) struct WaitLine {
@@ -42,19 +46,30 @@ impl WaitLine {
 
     /// Shows the time that is left; a terminal shows it in place, a log only what has changed.
     pub(crate) fn show(&mut self) {
-        let Some(waiting) = &self.waiting else { return };
-        let needs = needs(waiting);
+        let Some(waiting) = self.waiting.as_ref().filter(|waiting| waiting.phase == Phase::Pending) else {
+            return;
+        };
+        let needs = needs(&waiting.progress);
+        let left = format!("{} left", distance(waiting.decide_by, now()));
         let link = waiting.link.as_deref().unwrap_or_default();
-        let left = distance(waiting.decide_by, now());
         let held = self.paint.paint(Style::Held, "held");
-        if self.in_place {
-            let link = self.paint.paint(Style::Link, link);
-            eprint!("\r\u{1b}[2K{held} {} · {needs} · {link} · {left} left", self.what);
-            // Nothing to be done when standard error is gone.
-            let _ = io::stderr().flush();
-        } else if self.last != needs {
-            eprintln!("countersign: {held} {} · {needs} · {link} · {left} left", self.what);
+        let head = join(&[&self.what, link]);
+        let whole = join(&[&self.what, &needs, link, &left]);
+        if !self.in_place {
+            if self.last != needs {
+                eprintln!("countersign: {held} {whole}");
+            }
+        } else if whole.chars().count() + "held ".len() < terminal_width() {
+            eprint!("\r\u{1b}[2K{held} {whole}");
+        } else {
+            // A line that wraps could not be written over: what does not change gets lines of its own.
+            if self.last.is_empty() {
+                eprintln!("{held} {head}");
+            }
+            eprint!("\r\u{1b}[2K     {}", short(&join(&[&left, &needs]), terminal_width().saturating_sub(6)));
         }
+        // Nothing to be done when standard error is gone.
+        let _ = io::stderr().flush();
         self.last = needs;
     }
 
@@ -71,18 +86,23 @@ impl WaitLine {
     }
 }
 
+fn terminal_width() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stderr());
+    size.map_or(USUAL_WIDTH, |size| usize::from(size.ws_col))
+}
+
+fn join(parts: &[&str]) -> String {
+    let parts: Vec<&str> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
+    parts.join(" · ")
+}
+
 /// Who may decide, and how many of them have.
-fn needs(waiting: &WaitingEvent) -> String {
-    let one = |progress: &countersign_approval::Progress| {
+fn needs(progress: &[Progress]) -> String {
+    let one = |progress: &Progress| {
         let who: Vec<&str> =
             progress.reviewers.iter().map(|who| if who == "*" { "any reviewer" } else { who }).collect();
-        format!(
-            "{} {}/{} by {}",
-            progress.requirement,
-            progress.have,
-            progress.need,
-            short(&who.join(", "), 80)
-        )
+        let who = short(&who.join(", "), 80);
+        format!("{} {}/{} by {who}", progress.requirement, progress.have, progress.need)
     };
-    waiting.progress.iter().map(one).collect::<Vec<_>>().join(" and ")
+    progress.iter().map(one).collect::<Vec<_>>().join(" and ")
 }

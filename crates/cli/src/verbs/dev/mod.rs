@@ -88,26 +88,23 @@ async fn tell(stack: &Stack) -> Result<()> {
     let places = &stack.places;
     println!("{}", paint.paint(Style::Good, "Countersign is ready."));
     println!("  {} {}", dim("console  "), paint.paint(Style::Link, &places.api));
-    for reviewer in stack.people.reviewers() {
-        let link = stack.sign_in_link(&reviewer.token).await?;
-        println!(
-            "  {} {}  {}",
-            dim("         "),
-            paint.paint(Style::Link, &link),
-            dim(&format!("signs in {} once", reviewer.name))
-        );
+    for someone in stack.people.reviewers().iter().chain([stack.people.admin()]) {
+        let link = stack.sign_in_link(&someone.token).await?;
+        let whom = dim(&format!("signs in {} once", someone.name));
+        println!("            {}  {whom}", paint.paint(Style::Link, &link));
     }
-    println!("  {} {}  {}", dim("check API"), places.check, dim("AuthZEN; its token is in the file below"));
+    println!("  {} {}", dim("check API"), places.check);
+    println!("            {}", dim(&format!("its token: {}", places.check_token_file().display())));
     println!("  {} {}", dim("socket   "), places.socket.display());
     println!("  {} {} (UDP)", dim("link     "), places.link);
     println!("  {} {}", dim("data     "), places.data.display());
-    println!("  {} {}", dim("tokens   "), stack.people.file().display());
+    println!("            {}", dim(&format!("API tokens: {}", stack.people.file().display())));
     println!();
     println!("Try, in another terminal:");
     println!("  export COUNTERSIGN_SOCKET={}", places.socket.display());
     println!("  countersign exec -- ls             # runs");
     println!("  countersign exec -- rm -rf x       # is denied");
-    println!("  countersign exec -- git push -f    # waits for somebody");
+    println!("  countersign exec -- git push       # waits for owner@example.com, for whom the agent acts");
     println!("Ctrl-C ends it.");
     Ok(())
 }

@@ -67,6 +67,13 @@ pub(crate) struct Places {
     pub(crate) data: PathBuf,
 }
 
+impl Places {
+    /// Where the token of the check API is kept.
+    pub(crate) fn check_token_file(&self) -> PathBuf {
+        self.data.join("sidecar").join("check-token")
+    }
+}
+
 /// A control plane with one enrolled sidecar.
 pub(crate) struct Stack {
     control: Control,
