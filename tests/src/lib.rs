@@ -16,8 +16,12 @@ mod dev;
 mod http;
 pub mod measure;
 mod process;
+mod site;
+mod story;
 
 pub use binary::{binary, bundle};
-pub use dev::{Dev, DevOptions, operation};
+pub use dev::{Dev, DevOptions};
 pub use http::{Answer, Http};
 pub use process::{Process, eventually};
+pub use site::Site;
+pub use story::{Story, operation};

@@ -27,11 +27,12 @@ impl Collector {
         let folder = tempfile::tempdir().unwrap();
         let (grpc, http, log) = (free_port(), free_port(), folder.path().join("collector.log"));
         let output = File::create(&log).unwrap();
-        let child = Command::new(counterparts().join("venv/bin/rotel"))
+        let child = Command::new(program())
+            .env("NO_COLOR", "1")
             .args([
                 "start",
                 "--exporter",
-                "none",
+                "blackhole",
                 "--debug-log",
                 "traces",
                 "--debug-log-verbosity",

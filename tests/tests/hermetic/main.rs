@@ -9,6 +9,9 @@
 )]
 
 mod approvals;
+mod crashes;
 mod decisions;
 mod grants;
+mod hostile;
+mod offline;
 mod self_approval;
