@@ -32,9 +32,11 @@ fn build() -> PathBuf {
         _ => "dev",
     };
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--offline", "--bins", "--profile", profile, "--target-dir"])
+        // With the tests, so that features are unified as `cargo test --workspace` has them, and what it
+        // has built serves here, too.
+        .args(["build", "--quiet", "--offline", "--workspace", "--bins", "--tests", "--profile", profile])
+        .arg("--target-dir")
         .arg(target)
-        .args(["-p", "countersign-cli", "-p", "countersign-sidecar", "-p", "countersign-control-plane"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .status()
         .expect("cargo starts");

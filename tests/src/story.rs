@@ -64,7 +64,11 @@ impl Story {
     /// Asks for an approval of a denied evaluation, which may be refused.
     pub async fn try_request(&self, action: &str, denial: &Value) -> Answer {
         let mut body = operation(action, &json!({}));
-        body["denial"] = json!({ "evaluation_id": denial["context"]["evaluation_id"] });
+        let context = &denial["context"];
+        body["denial"] = json!({
+            "evaluation_id": context["evaluation_id"],
+            "expires_at": context["access_request"]["expires_at"],
+        });
         self.check().post("/access/v1/requests", &body).await
     }
 

@@ -31,7 +31,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.install_only {
         return Ok(());
     }
-    let mut tests = cargo(&["test", "--package", "countersign-tests", "--features", "counterparts"]);
+    // The whole workspace is selected, so that what `cargo test --workspace` has built serves here, too.
+    let mut tests = cargo(&["test", "--workspace", "--features", "countersign-tests/counterparts"]);
     tests.args(["--test", "counterparts", "--"]).args(&options.filter).args(["--test-threads", "1"]);
     command::run("counterparts", tests.env("COUNTERSIGN_COUNTERPARTS", &folder))?;
     if !options.no_demo && options.filter.is_none() {

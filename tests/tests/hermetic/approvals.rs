@@ -39,7 +39,7 @@ async fn a_denial_ends_it() {
     dev.vote(&dev.reviewer(1), &id, "deny").await.ok();
     let denied = dev.until_task(&id, "denied").await;
     assert!(denied["result"]["approval"].is_null(), "{denied}");
-    let late = dev.vote(&dev.reviewer(0), &id, "approve").await;
+    let late = dev.vote(&dev.reviewer(0), &id, "deny").await;
     assert_eq!(late.status, 409, "{}", late.text);
 }
 
