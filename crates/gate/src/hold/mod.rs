@@ -15,26 +15,24 @@
 //! What is remembered does not outlive the process. After a restart the same operation is a new request;
 //! the old one is cancelled by the control plane, which misses its requester.
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use countersign_approval::{CancelReason, GrantClaims, Phase, Status, Submission, grant::GRANT_TYPE};
-use countersign_model::{
-    ApprovalId, DecidingPolicy, Decision, Digest, EvaluationId, Operation, Provenance, Requirement,
-    RequirementName, Revision, Timestamp, canonical::to_canonical_json, names,
-};
+use countersign_approval::{CancelReason, GrantClaims, Phase, Status, grant::GRANT_TYPE};
+use countersign_model::{ApprovalId, Decision, RequirementName, names};
 use tokio::sync::mpsc::OwnedPermit;
 use tracing::{Instrument, Span, field, info_span, warn};
 
 use crate::{
-    Act, Answer, Cause, Gate, Intent,
+    Answer, Cause, Gate,
     engine::{Case, Engine},
-    intent::redacted_provenance,
     ports::BrokerError,
     record::Work,
 };
 
+mod held;
 mod pending;
 
+pub use held::Held;
 pub(crate) use pending::Pending;
 
 /// How long one question to the control plane may stay open. Shorter than its own limit.
@@ -44,17 +42,6 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How often an operation may be asked about anew within one hold, because policy changed or somebody
 /// else used the approval up. After that the caller must begin again.
 const MAX_ROUNDS: u32 = 8;
-
-/// An operation that may run once people have approved it.
-#[derive(Clone)]
-#[must_use = "a held operation waits for somebody to ask, or to refuse it"]
-pub struct Held {
-    intent: Arc<Intent>,
-    case: Case,
-    policies: Vec<DecidingPolicy>,
-    requirements: Vec<RequirementName>,
-    reason: Option<String>,
-}
 
 /// Why people could not be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,124 +64,6 @@ impl From<HoldError> for Cause {
                 Self::NotAccepted("it knows no such approval".to_owned())
             }
         }
-    }
-}
-
-impl Held {
-    pub(crate) fn new(
-        intent: Arc<Intent>,
-        case: Case,
-        policies: Vec<DecidingPolicy>,
-        requirements: Vec<RequirementName>,
-    ) -> Self {
-        Self { intent, case, policies, requirements, reason: None }
-    }
-
-    /// The evaluation that held it.
-    #[must_use]
-    pub fn evaluation(&self) -> EvaluationId {
-        self.case.evaluation
-    }
-
-    /// When it was held.
-    #[must_use]
-    pub fn at(&self) -> Timestamp {
-        self.case.at
-    }
-
-    /// What must be approved.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.case.matter.digest()
-    }
-
-    /// The operation that is held.
-    #[must_use]
-    pub fn operation(&self) -> &Operation {
-        &self.case.matter.operation
-    }
-
-    /// What was to be done, as the interceptor gave it.
-    #[must_use]
-    pub fn intent(&self) -> &Intent {
-        &self.intent
-    }
-
-    /// The policies that hold it.
-    #[must_use]
-    pub fn policies(&self) -> &[DecidingPolicy] {
-        &self.policies
-    }
-
-    /// The requirements that must be met.
-    #[must_use]
-    pub fn requirements(&self) -> &[RequirementName] {
-        &self.requirements
-    }
-
-    /// What a requirement asks for.
-    #[must_use]
-    pub fn requirement(&self, name: &RequirementName) -> Option<&Requirement> {
-        self.case.snapshot.bundle.requirement(name)
-    }
-
-    /// The same, with the reason that its requester gave when asking. It is shown only where the operation
-    /// itself came without one.
-    pub fn with_reason(mut self, reason: Option<String>) -> Self {
-        self.reason = reason;
-        self
-    }
-
-    /// Whether a caller that comes back with an operation means this one. What its context has on top was
-    /// added when asking, and is no part of what is approved (ARAP §5.1).
-    #[must_use]
-    pub fn is_meant_by(&self, intent: &Intent) -> bool {
-        let (Act::Operation { operation: held, projection }, Act::Operation { operation: given, .. }) =
-            (&self.intent.act, &intent.act)
-        else {
-            return false;
-        };
-        let mut given = Operation::clone(given);
-        given.context.retain(|name, _| held.context.contains_key(name));
-        let same = |operation: &Operation| operation.bind(projection).map(|bound| bound.digest());
-        self.intent.asserted_subject == intent.asserted_subject && same(&given) == same(held)
-    }
-
-    /// The bundle that holds it.
-    #[must_use]
-    pub fn revision(&self) -> Revision {
-        self.case.snapshot.revision
-    }
-
-    /// What the control plane is told: everything that reviewers need, and no secrets (I10, I12).
-    fn submission(&self, key: String, trace: Option<String>) -> Submission {
-        let redaction = self.case.snapshot.bundle.redaction();
-        let (operation, redacted) = self.case.matter.redacted(redaction);
-        let mut provenance = self.case.matter.provenance.clone();
-        if provenance.reason.is_none() {
-            provenance = Provenance { reason: self.reason.clone(), ..provenance }.bounded();
-        }
-        Submission {
-            key,
-            evaluation: self.case.evaluation,
-            digest: self.digest(),
-            // Redaction only ever puts in strings, so what could be bound can still be written.
-            operation: to_canonical_json(&operation).unwrap_or_default(),
-            redacted,
-            provenance: redacted_provenance(provenance, redaction),
-            interceptor: self.case.matter.interceptor.as_str().to_owned(),
-            policies: self.policies.clone(),
-            requirements: self.requirements.clone(),
-            revision: self.case.snapshot.revision,
-            tool_pin: self.case.matter.tool_pin,
-            trace: trace.or_else(|| self.case.matter.trace.clone()),
-        }
-    }
-}
-
-impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Held({}, {}, {:?})", self.case.evaluation, self.digest(), self.requirements)
     }
 }
 
@@ -404,7 +273,7 @@ impl Engine {
                 if same_operation && covers(&held.requirements, &requirements) =>
             {
                 let case = Case { evaluation: held.case.evaluation, at: held.case.at, ..case };
-                Looked::StillHeld(Held { case, ..held })
+                Looked::StillHeld(held.under(case))
             }
             Decision::Hold { requirements } => {
                 waiter.supersede();
