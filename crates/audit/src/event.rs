@@ -1,8 +1,9 @@
 //! One audit event. Its canonical JSON bytes are *the* form: stored, shipped, hashed and exported as such.
 
 use countersign_model::{
-    ApprovalId, Digest, EventId, SpiffeId, Timestamp, canonical::to_canonical_json, operation::Object,
-    strict_json,
+    ApprovalId, Digest, EventId, SpiffeId, Timestamp,
+    canonical::{is_canonical, to_canonical_json},
+    operation::Object,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -138,11 +139,10 @@ impl CanonicalEvent {
             return Err(EventError::TooLarge(bytes.len()));
         }
         let malformed = |error: &dyn std::fmt::Display| EventError::Malformed(error.to_string());
-        let value = strict_json::parse(&bytes).map_err(|error| malformed(&error))?;
-        if to_canonical_json(&value).map_err(|error| malformed(&error))?.as_bytes() != bytes {
+        if !is_canonical(&bytes).map_err(|error| malformed(&error))? {
             return Err(EventError::NotCanonical);
         }
-        let event: Event = serde_json::from_value(value).map_err(|error| malformed(&error))?;
+        let event: Event = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
         event.check()?;
         Ok(Self { event, digest: Digest::of(&bytes), bytes })
     }
@@ -189,24 +189,36 @@ impl Event {
     }
 
     fn check(&self) -> Result<(), EventError> {
-        let wrong = |what: &str| Err(EventError::Malformed(what.to_owned()));
-        if self.v != 1 {
-            return wrong("its version is not 1");
-        }
-        if self.seq == 0 || (self.seq == 1) != (self.previous == Digest::ZERO) {
-            return wrong("the first event of a source, and no other, follows on nothing");
-        }
-        if !is_kind(&self.kind) {
-            return wrong("its kind is not a dotted name");
-        }
-        if self.trace_id.as_deref().is_some_and(|id| !is_trace_id(id)) {
-            return wrong("its trace_id is not 32 hexadecimal digits");
-        }
-        if self.actor.as_deref().is_some_and(|actor| actor.is_empty() || actor.len() > MAX_ACTOR) {
-            return wrong("its actor is empty or too long");
-        }
-        Ok(())
+        let Self { v, seq, previous, kind, trace_id, actor, .. } = self;
+        check_fields(*v, (*seq, previous), kind, trace_id.as_deref(), actor.as_deref())
     }
+}
+
+/// What holds for the members of every event.
+pub(crate) fn check_fields(
+    v: u32,
+    (seq, previous): (u64, &Digest),
+    kind: &str,
+    trace_id: Option<&str>,
+    actor: Option<&str>,
+) -> Result<(), EventError> {
+    let wrong = |what: &str| Err(EventError::Malformed(what.to_owned()));
+    if v != 1 {
+        return wrong("its version is not 1");
+    }
+    if seq == 0 || (seq == 1) != (*previous == Digest::ZERO) {
+        return wrong("the first event of a source, and no other, follows on nothing");
+    }
+    if !is_kind(kind) {
+        return wrong("its kind is not a dotted name");
+    }
+    if trace_id.is_some_and(|id| !is_trace_id(id)) {
+        return wrong("its trace_id is not 32 hexadecimal digits");
+    }
+    if actor.is_some_and(|actor| actor.is_empty() || actor.len() > MAX_ACTOR) {
+        return wrong("its actor is empty or too long");
+    }
+    Ok(())
 }
 
 pub(crate) fn is_kind(text: &str) -> bool {

@@ -13,6 +13,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod event;
 pub mod export;
+pub mod header;
 pub mod kind;
 pub mod merkle;
 pub mod proof;
@@ -22,3 +23,4 @@ pub mod verify;
 
 pub use chain::{Chain, ChainError};
 pub use event::{CanonicalEvent, Event, EventDraft, EventError};
+pub use header::EventHeader;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::strict_json::MAX_SAFE_INTEGER;
+use crate::{canonical_scan, strict_json, strict_json::MAX_SAFE_INTEGER};
 
 /// Why a value has no canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +22,18 @@ pub enum CanonicalError {
 pub fn to_canonical_json(value: &Value) -> Result<String, CanonicalError> {
     check_numbers(value)?;
     serde_json_canonicalizer::to_string(value).map_err(|error| CanonicalError::Refused(error.to_string()))
+}
+
+/// Whether some bytes are the canonical text of a JSON value that [`strict_json::parse`] accepts.
+///
+/// # Errors
+/// When they are no such JSON at all.
+pub fn is_canonical(bytes: &[u8]) -> Result<bool, strict_json::StrictJsonError> {
+    if std::str::from_utf8(bytes).is_ok_and(canonical_scan::is_plainly_canonical) {
+        return Ok(true);
+    }
+    let value = strict_json::parse(bytes)?;
+    Ok(to_canonical_json(&value).is_ok_and(|canonical| canonical.as_bytes() == bytes))
 }
 
 fn check_numbers(value: &Value) -> Result<(), CanonicalError> {

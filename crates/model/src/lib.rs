@@ -9,6 +9,7 @@
 //! time and the entropy.
 
 pub mod canonical;
+mod canonical_scan;
 pub mod decision;
 pub mod digest;
 pub mod id;

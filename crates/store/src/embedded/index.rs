@@ -4,7 +4,7 @@
 //! ([`IndexTail`]), and what is missing is built again.
 
 use countersign_audit::{
-    Event,
+    EventHeader,
     merkle::{Frontier, leaf_hash},
 };
 use countersign_model::{Digest, Timestamp};
@@ -50,7 +50,7 @@ pub(super) fn term(field: Field, value: &str) -> Term {
 }
 
 /// The terms of an event.
-pub(super) fn terms(event: &Event) -> Vec<Term> {
+pub(super) fn terms(event: &EventHeader<'_>) -> Vec<Term> {
     let mut terms = vec![
         term(Field::Kind, &event.kind),
         term(Field::Family, family(&event.kind)),

@@ -7,15 +7,16 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
 use countersign_audit::{
-    Event,
+    EventHeader,
     merkle::{Frontier, leaf_hash},
     tile,
 };
 use redb::{Database, Durability, ReadableTable};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     OpenError,
@@ -25,9 +26,14 @@ use super::{
 use crate::{LedgerEvent, StoreError};
 
 /// How many events one commit of the index takes in.
-const BATCH: usize = 1_024;
+const BATCH: usize = 4_096;
 /// After how many events the index is made durable.
 const DURABLE_EVERY: u64 = 8_192;
+
+/// After a full batch, for how many times the time that it took the indexer gives way to the writer.
+const GIVES_WAY: u32 = 4;
+/// How long the ledger must not grow for the indexer not to give way.
+const QUIET: Duration = Duration::from_millis(10);
 
 /// The way to the indexer thread. Clones lead to the same one.
 #[derive(Clone)]
@@ -48,7 +54,7 @@ impl Indexer {
         let (sender, progress) = watch::channel(frontier.size());
         let indexer = Self { index: Arc::clone(&index), progress, failure: Arc::default() };
         let failure = Arc::clone(&indexer.failure);
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let mut thread = Thread { database, index, durable: frontier.size(), frontier, progress: sender };
         thread::Builder::new().name("store-indexer".to_owned()).spawn(move || {
             if let Err(error) = runtime.block_on(thread.follow(size)) {
@@ -107,9 +113,13 @@ struct Thread {
 impl Thread {
     async fn follow(&mut self, mut size: watch::Receiver<u64>) -> Result<(), StoreError> {
         loop {
-            let wanted = *size.borrow_and_update();
-            while self.frontier.size() < wanted {
-                self.take_batch()?;
+            // Looked at anew each time: giving way has seen some of the changes.
+            while self.frontier.size() < *size.borrow_and_update() {
+                let began = Instant::now();
+                let taken = self.take_batch()?;
+                if taken == BATCH {
+                    give_way(&mut size, began.elapsed() * GIVES_WAY).await;
+                }
             }
             if size.changed().await.is_err() {
                 return Ok(());
@@ -117,7 +127,8 @@ impl Thread {
         }
     }
 
-    fn take_batch(&mut self) -> Result<(), StoreError> {
+    /// Indexes the next events. Returns how many.
+    fn take_batch(&mut self) -> Result<usize, StoreError> {
         let events = View::of(&self.database)?.events_from(self.frontier.size(), BATCH)?;
         let mut frontier = self.frontier.clone();
         let mut transaction = self.index.begin_write().map_err(storage)?;
@@ -135,7 +146,18 @@ impl Thread {
         }
         self.frontier = frontier;
         self.progress.send_replace(reached);
-        Ok(())
+        Ok(events.len())
+    }
+}
+
+/// Leaves the processor to the writer while the ledger grows, at most for a time.
+async fn give_way(size: &mut watch::Receiver<u64>, most: Duration) {
+    let until = Instant::now() + most;
+    while Instant::now() < until {
+        // Nothing new within that time, or no writer any more: the machine is free.
+        if !matches!(timeout(QUIET, size.changed()).await, Ok(Ok(()))) {
+            return;
+        }
     }
 }
 
@@ -167,16 +189,19 @@ fn add_tiles(
 }
 
 fn add_terms(transaction: &redb::WriteTransaction, events: &[LedgerEvent]) -> Result<(), StoreError> {
-    let mut terms = transaction.open_table(TERMS).map_err(storage)?;
+    let mut rows = Vec::new();
     let mut spans = transaction.open_table(SPANS).map_err(storage)?;
     for LedgerEvent { index, bytes } in events {
-        let event: Event =
-            serde_json::from_slice(bytes).map_err(|error| StoreError::Damaged(error.to_string()))?;
-        for term in index::terms(&event) {
-            terms.insert((term, *index), ()).map_err(storage)?;
-        }
+        let event = EventHeader::of_stored(bytes).map_err(|error| StoreError::Damaged(error.to_string()))?;
+        rows.extend(index::terms(&event).into_iter().map(|term| (term, *index)));
         let span = spans.get(index / SPAN).map_err(storage)?.map(|span| span.value());
         spans.insert(index / SPAN, index::widen(span, event.at)).map_err(storage)?;
+    }
+    // In order, so that neighbours go to the same page.
+    rows.sort_unstable();
+    let mut terms = transaction.open_table(TERMS).map_err(storage)?;
+    for row in rows {
+        terms.insert(row, ()).map_err(storage)?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@
 
 use std::ops::RangeInclusive;
 
-use countersign_audit::{CanonicalEvent, kind, merkle::leaf_hash};
+use countersign_audit::{EventHeader, kind, merkle::leaf_hash};
 use countersign_model::{Digest, SpiffeId, Timestamp};
 use serde_json::json;
 
@@ -42,31 +42,24 @@ impl Batch {
         let mut checked = Vec::with_capacity(events.len());
         let mut last = 0;
         for (position, bytes) in events.into_iter().enumerate() {
-            let event =
-                CanonicalEvent::parse(bytes).map_err(|error| IngestRefusal::Malformed { position, error })?;
-            if event.event().source != source {
-                let claimed = event.event().source.clone();
-                return Err(IngestRefusal::OtherSource { position, claimed });
+            let header =
+                EventHeader::parse(&bytes).map_err(|error| IngestRefusal::Malformed { position, error })?;
+            if header.source != source {
+                return Err(IngestRefusal::OtherSource { position, claimed: header.source });
             }
-            if event.event().seq <= last {
+            if header.seq <= last {
                 return Err(IngestRefusal::OutOfOrder { position });
             }
-            last = event.event().seq;
-            checked.push(Incoming::of(event));
+            last = header.seq;
+            let (seq, previous) = (header.seq, header.previous);
+            let (digest, leaf) = (Digest::of(&bytes), leaf_hash(&bytes));
+            checked.push(Incoming { previous, entry: Entry { seq, digest, leaf, bytes } });
         }
         Ok(Self { source, events: checked })
     }
 }
 
 const SIZES: RangeInclusive<usize> = 1..=IngestRefusal::MAX_EVENTS;
-
-impl Incoming {
-    fn of(event: CanonicalEvent) -> Self {
-        let (seq, previous, digest) = (event.event().seq, event.event().previous, event.digest());
-        let leaf = leaf_hash(event.bytes());
-        Self { previous, entry: Entry { seq, digest, leaf, bytes: event.into_bytes() } }
-    }
-}
 
 /// What the writer makes of a batch, step by step.
 struct Intake {

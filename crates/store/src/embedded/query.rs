@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use countersign_audit::Event;
+use countersign_audit::EventHeader;
 use redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase};
 
 use super::{
@@ -49,8 +49,7 @@ pub(super) fn query(
         found.next = Some(Cursor::after(&place.to_be_bytes()));
         let bytes = ledger.get(place).map_err(storage)?.map(|bytes| bytes.value().to_vec());
         let bytes = bytes.ok_or_else(|| StoreError::Damaged(format!("event {place} is missing")))?;
-        let event: Event =
-            serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged(error.to_string()))?;
+        let event = EventHeader::of_stored(&bytes).map_err(|error| StoreError::Damaged(error.to_string()))?;
         if matches(filter, &event) {
             found.items.push(LedgerEvent { index: place, bytes });
         }
@@ -63,7 +62,7 @@ fn place_of(cursor: &Cursor) -> Result<u64, CursorError> {
     Ok(u64::from_be_bytes(bytes))
 }
 
-fn matches(filter: &EventFilter, event: &Event) -> bool {
+fn matches(filter: &EventFilter, event: &EventHeader<'_>) -> bool {
     let kind = filter.kind.as_deref().is_none_or(|kind| {
         if kind.ends_with('.') { event.kind.starts_with(kind) } else { event.kind == kind }
     });
