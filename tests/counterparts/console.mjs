@@ -25,6 +25,7 @@ const browser = await chromium.launch({
 });
 const context = await browser.newContext({ viewport: { width: 1100, height: 800 }, bypassCSP: false });
 const page = await context.newPage();
+await page.emulateMedia({ reducedMotion: "reduce" });
 const complaints = [];
 page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
 page.on("pageerror", (error) => complaints.push(String(error)));
@@ -72,3 +73,4 @@ await page.getByText(/denied/i).first().waitFor();
 await picture("denied");
 tell("denied", { complaints });
 await browser.close();
+process.exit(0);

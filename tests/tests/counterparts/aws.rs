@@ -1,8 +1,8 @@
 //! The aws CLI through `countersign exec`, against moto.
 
 use std::{
+    env,
     net::TcpStream,
-    path::PathBuf,
     process::{Child, Command, Output},
 };
 
@@ -30,6 +30,7 @@ impl Aws {
 
     fn environment(&self, command: &mut Command) {
         command
+            .env("PATH", Self::path())
             .env("AWS_ENDPOINT_URL", &self.endpoint)
             .env("AWS_ACCESS_KEY_ID", "testing")
             .env("AWS_SECRET_ACCESS_KEY", "testing")
@@ -38,13 +39,20 @@ impl Aws {
             .env_remove("AWS_CA_BUNDLE");
     }
 
-    fn cli() -> PathBuf {
-        counterparts().join("venv/bin/aws")
+    /// The search path with the aws CLI on it: for the agent's host and for its sidecar, which trusts
+    /// programs by where its own path has them.
+    fn path() -> String {
+        format!("{}:{}", counterparts().join("venv/bin").display(), env::var("PATH").unwrap_or_default())
+    }
+
+    fn dev() -> Dev {
+        let env = vec![("PATH".to_owned(), Self::path())];
+        Dev::start(DevOptions { starter: true, env, ..DevOptions::default() })
     }
 
     /// The aws CLI, directly: the operator's own hands.
     fn directly(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(Self::cli());
+        let mut command = Command::new(counterparts().join("venv/bin/aws"));
         self.environment(&mut command);
         command.args(args).output().expect("aws runs")
     }
@@ -53,7 +61,7 @@ impl Aws {
     fn as_agent(&self, dev: &Dev, args: &[&str]) -> tokio::task::JoinHandle<Output> {
         let mut command = dev.countersign();
         self.environment(&mut command);
-        command.args(["exec", "--"]).arg(Self::cli()).args(args);
+        command.args(["exec", "--", "aws"]).args(args);
         tokio::task::spawn_blocking(move || command.output().expect("countersign exec runs"))
     }
 }
@@ -75,7 +83,7 @@ const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","P
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_bucket_policies_and_roles_wait_for_people() {
-    let dev = Dev::start(DevOptions { starter: true, ..DevOptions::default() });
+    let dev = Aws::dev();
     let aws = Aws::start().await;
     stdout(&aws.directly(&["secretsmanager", "create-secret", "--name", "db", "--secret-string", "hunter2"]));
     stdout(&aws.directly(&["s3api", "create-bucket", "--bucket", "reports"]));
@@ -90,7 +98,7 @@ async fn secrets_bucket_policies_and_roles_wait_for_people() {
 
     let secret = ["secretsmanager", "get-secret-value", "--secret-id", "db", "--output", "json"];
     let run = aws.as_agent(&dev, &secret);
-    let asked = dev.decide_next(&[0, 1], "approve").await;
+    let asked = dev.decide_next(&[0], "approve").await;
     let output = run.await.unwrap();
     assert!(stdout(&output).contains("hunter2"));
     assert_eq!(asked["operation"]["resource"]["id"], "db", "the secret is the resource: {asked}");
@@ -98,7 +106,7 @@ async fn secrets_bucket_policies_and_roles_wait_for_people() {
 
     let bucket_policy = ["s3api", "put-bucket-policy", "--bucket", "reports", "--policy", POLICY];
     let run = aws.as_agent(&dev, &bucket_policy);
-    let asked = dev.decide_next(&[0, 1], "approve").await;
+    let asked = dev.decide_next(&[0], "approve").await;
     stdout(&run.await.unwrap());
     assert!(
         asked["operation_text"].as_str().unwrap().contains("s3:GetObject"),
@@ -124,15 +132,30 @@ async fn secrets_bucket_policies_and_roles_wait_for_people() {
     let listed = stdout(&aws.directly(&["iam", "list-role-policies", "--role-name", "app"]));
     assert!(!listed.contains("wide"), "the refused call never reached the service: {listed}");
 
-    let run = aws.as_agent(&dev, &role_policy);
-    dev.decide_next(&[0, 1], "approve").await;
+    // A refusal stands for a while: asking again for the same is answered by it.
+    let again = aws.as_agent(&dev, &role_policy).await.unwrap();
+    assert_eq!(again.status.code(), Some(77), "{}", String::from_utf8_lossy(&again.stderr));
+
+    let narrow = [
+        "iam",
+        "put-role-policy",
+        "--role-name",
+        "app",
+        "--policy-name",
+        "narrow",
+        "--policy-document",
+        POLICY,
+    ];
+    let run = aws.as_agent(&dev, &narrow);
+    dev.decide_next(&[0], "approve").await;
     stdout(&run.await.unwrap());
-    assert!(stdout(&aws.directly(&["iam", "list-role-policies", "--role-name", "app"])).contains("wide"));
+    let listed = stdout(&aws.directly(&["iam", "list-role-policies", "--role-name", "app"]));
+    assert!(listed.contains("narrow") && !listed.contains("wide"), "{listed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_policy_denies_never_reaches_the_service() {
-    let dev = Dev::start(DevOptions { starter: true, ..DevOptions::default() });
+    let dev = Aws::dev();
     let aws = Aws::start().await;
     let refused = aws.as_agent(&dev, &["iam", "create-user", "--user-name", "backdoor"]).await.unwrap();
     assert_eq!(refused.status.code(), Some(77), "{}", String::from_utf8_lossy(&refused.stderr));
