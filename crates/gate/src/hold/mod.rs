@@ -73,7 +73,12 @@ impl Gate {
     /// # Errors
     /// When they cannot be asked. The operation stays denied.
     pub async fn request(&self, held: &Held) -> Result<Status, HoldError> {
-        self.engine.request(held, None).await
+        let span = hold_span(held);
+        let trace = self.engine.ports.observer.traceparent(&span);
+        let status = self.engine.request(held, trace).instrument(span.clone()).await?;
+        span.record(names::attribute::APPROVAL_ID, field::display(status.id));
+        span.record(names::attribute::APPROVAL_STATE, status.phase.as_str());
+        Ok(status)
     }
 
     /// Waits until an approval's version is beyond the known one, at most for `timeout`; with a known
@@ -112,13 +117,7 @@ impl Gate {
     /// is dropped, the requester counts as gone and the request is cancelled, unless somebody else waits
     /// for the same operation.
     pub async fn hold(&self, held: Held, progress: impl FnMut(&Status) + Send) -> Answer {
-        let span = info_span!(
-            parent: &held.case.matter.span,
-            names::span::HOLD,
-            { names::attribute::APPROVAL_ID } = field::Empty,
-            { names::attribute::APPROVAL_STATE } = field::Empty,
-            { names::attribute::REQUIREMENTS } = join(&held.requirements),
-        );
+        let span = hold_span(&held);
         self.engine.ports.observer.pending(1);
         let counted = Counted(&self.engine);
         let answer = self.engine.hold(held, progress, &span).instrument(span.clone()).await;
@@ -134,6 +133,16 @@ impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.ports.observer.pending(-1);
     }
+}
+
+fn hold_span(held: &Held) -> tracing::Span {
+    info_span!(
+        parent: &held.case.matter.span,
+        names::span::HOLD,
+        { names::attribute::APPROVAL_ID } = field::Empty,
+        { names::attribute::APPROVAL_STATE } = field::Empty,
+        { names::attribute::REQUIREMENTS } = join(&held.requirements),
+    )
 }
 
 fn join(names: &[RequirementName]) -> String {
