@@ -1,6 +1,6 @@
 //! Measuring on a noisy machine: contestants take turns, medians are compared.
 
-use std::{env, time::Instant};
+use std::{env, fs, time::Instant};
 
 /// Whether `cargo xtask bench --quick` asked for fewer rounds.
 #[must_use]
@@ -67,4 +67,19 @@ pub fn quantile(samples: &mut [f64], q: f64) -> f64 {
     )]
     let rank = (last as f64 * q).round() as usize;
     samples.get(rank).copied().unwrap_or(f64::NAN)
+}
+
+/// The resident memory of a process in MB: all of it, and what is neither a file's nor shared.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn resident(process: u32) -> (f64, f64) {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a running process");
+    let megabytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of that name");
+        let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib * 1_024.0 / 1e6
+    };
+    (megabytes("VmRSS:"), megabytes("RssAnon:"))
 }

@@ -163,6 +163,15 @@ impl Site {
         drop(self.sidecar.take());
     }
 
+    /// The process id of the sidecar.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn sidecar_id(&self) -> u32 {
+        self.sidecar.as_ref().expect("a running sidecar").id()
+    }
+
     /// The address of the link (UDP).
     #[must_use]
     pub fn link(&self) -> &str {

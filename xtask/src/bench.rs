@@ -14,14 +14,26 @@ pub(crate) struct Options {
     quick: bool,
 }
 
+/// The binaries, and the tests among them: selected on their own, those would have most dependencies
+/// built once more, with other features.
+const PACKAGES: [&str; 8] = [
+    "-p",
+    "countersign-cli",
+    "-p",
+    "countersign-sidecar",
+    "-p",
+    "countersign-control-plane",
+    "-p",
+    "countersign-tests",
+];
 const BENCHES: [&str; 5] = ["decision", "check", "link", "ledger", "footprint"];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let packages = ["-p", "countersign-cli", "-p", "countersign-sidecar", "-p", "countersign-control-plane"];
-    command::run("build", cargo(&["build", "--release"]).args(packages))?;
+    command::run("build", cargo(&["build", "--release"]).args(PACKAGES))?;
     let wanted = |bench: &&str| options.names.is_empty() || options.names.iter().any(|name| name == bench);
     for bench in BENCHES.into_iter().filter(wanted) {
-        let mut command = cargo(&["bench", "--package", "countersign-tests", "--bench", bench]);
+        let mut command = cargo(&["bench", "--bench", bench]);
+        command.args(PACKAGES);
         if options.quick {
             command.env("COUNTERSIGN_BENCH_QUICK", "1");
         }
