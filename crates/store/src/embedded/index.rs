@@ -1,7 +1,7 @@
 //! The index file: what searching and proving need, built behind the writer.
 //!
 //! Everything in it follows from the ledger, so it may be lost, deleted or lag: it knows how far it is
-//! ([`IndexTail`]), and what is missing is built again.
+//! (`IndexTail`), and what is missing is built again.
 
 use countersign_audit::{
     EventHeader,
