@@ -142,17 +142,15 @@ impl Permit {
     /// Starts the operation.
     pub fn consume(mut self) -> Execution {
         self.ticket.if_dropped = Outcome::Unknown;
-        let span = info_span!(
-            parent: &self.ticket.case.matter.span,
-            names::span::EXECUTE,
-            { names::attribute::OUTCOME } = tracing::field::Empty
-        );
+        let span = execute_span(&self.ticket.case);
         Execution { ticket: self.ticket, span }
     }
 
     /// Tells the caller that it may run the operation itself, as a policy decision point does. What
     /// becomes of it is then outside of what this gate can see; the use of a grant ends here.
     pub async fn hand_over(mut self) {
+        // As far as this gate can see, the operation runs here and now.
+        execute_span(&self.ticket.case).record(names::attribute::OUTCOME, Outcome::HandedOver.as_str());
         if self.ticket.used.is_some() {
             self.ticket.finish(Outcome::HandedOver).await;
         } else {
@@ -160,6 +158,14 @@ impl Permit {
             self.ticket.place = None;
         }
     }
+}
+
+fn execute_span(case: &Case) -> Span {
+    info_span!(
+        parent: &case.matter.span,
+        names::span::EXECUTE,
+        { names::attribute::OUTCOME } = tracing::field::Empty
+    )
 }
 
 impl Execution {
