@@ -84,7 +84,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
 async fn play(stage: &Stage, stack: &Stack, collector: &Collector, folder: &Path, yes: bool) -> Result<bool> {
     let desk = folder.join("desk");
     fs::create_dir(&desk)?;
-    fs::write(desk.join("customers.txt"), "Ada\nGrace\nKatherine\n")?;
+    fs::write(desk.join("orders.txt"), "order 1001\norder 1002\norder 1003\n")?;
     let agent = Agent::new(&stack.places.socket, &desk)?;
     let [_, second] = stack.people.reviewers() else { anyhow::bail!("there are two reviewers") };
     let api = Api::with(Credentials { url: stack.places.api.clone(), token: second.token.clone() })?;
@@ -99,13 +99,13 @@ async fn play(stage: &Stage, stack: &Stack, collector: &Collector, folder: &Path
     stage.command("ls -l", "runs", Style::Good, &listed.output);
     let ran = listed.code == Some(0);
     let mut files = agent.connect().await?;
-    let read = files.call("read_text_file", json!({"path": "customers.txt"}), &new_trace()?.header).await?;
-    stage.command("MCP read_text_file customers.txt", "runs", Style::Good, &read.text);
+    let read = files.call("read_text_file", json!({"path": "orders.txt"}), &new_trace()?.header).await?;
+    stage.command("MCP read_text_file orders.txt", "runs", Style::Good, &read.text);
 
     stage.act("2", "What policy forbids does not run");
-    let removed = agent.run(&["rm", "-rf", "customers.txt"], "tidy up", &new_trace()?.header).await?;
-    stage.command("rm -rf customers.txt", "denied", Style::Bad, &removed.complaint);
-    let denied = removed.code == Some(i32::from(exit::REFUSED)) && desk.join("customers.txt").exists();
+    let removed = agent.run(&["rm", "-rf", "orders.txt"], "tidy up", &new_trace()?.header).await?;
+    stage.command("rm -rf orders.txt", "denied", Style::Bad, &removed.complaint);
+    let denied = removed.code == Some(i32::from(exit::REFUSED)) && desk.join("orders.txt").exists();
 
     stage.act("3", "What matters waits for somebody else");
     let trace = new_trace()?;
