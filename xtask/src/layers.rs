@@ -61,7 +61,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 const HOMES: [(&str, &[&str]); 16] = [
     ("aws-lc-rs", &["model", "pki", "control-plane", "sidecar"]),
     ("axum", &["control-plane", "intercept"]),
-    ("bincode", &["protocol", "store"]),
+    ("bincode", &["protocol"]),
     ("cedar-policy", &["policy"]),
     ("cel", &["policy"]),
     ("maud", &["control-plane"]),
