@@ -163,7 +163,7 @@ async fn the_demo_runs_by_itself() {
     assert!(output.status.success(), "{story}\n{}", stderr(&output));
     for expected in [
         "ls -l  runs",
-        "rm -rf customers.txt  denied",
+        "rm -rf orders.txt  denied",
         "write_file letter.txt  held",
         "write_file letter.txt  approved and executed",
         "vote  reviewer-two@example.com  approve",
