@@ -1,6 +1,6 @@
 //! `cargo xtask e2e`: end-to-end tests with real counterparts, which it installs.
 //!
-//! Everything goes to target/e2e but the browser, which is Debian's package. What the tests drive is
+//! Everything goes to target/e2e but the browser and Go, which are Debian's packages. What the tests drive is
 //! told to them in environment variables; the tests themselves are in tests/tests/counterparts/.
 
 use std::{
@@ -48,7 +48,7 @@ pub(crate) fn install() -> Result<PathBuf> {
     let wanted = root().join("tests/counterparts");
     python(&folder, &wanted.join("requirements.txt"))?;
     node(&folder, &wanted.join("package.json"))?;
-    browser()?;
+    debian()?;
     Ok(folder)
 }
 
@@ -76,8 +76,15 @@ fn node(folder: &Path, package: &Path) -> Result<()> {
     mark(package, &marker)
 }
 
-fn browser() -> Result<()> {
-    if has("chromium") {
+/// The browser, and Go with its own implementation of transparency logs.
+fn debian() -> Result<()> {
+    let packages = [
+        ("/usr/bin/chromium", ["chromium", "fonts-dejavu-core"]),
+        ("/usr/share/gocode/src/golang.org/x/mod", ["golang-go", "golang-golang-x-mod-dev"]),
+    ];
+    let missing: Vec<&str> =
+        packages.iter().filter(|(file, _)| !Path::new(file).exists()).flat_map(|(_, names)| *names).collect();
+    if missing.is_empty() {
         return Ok(());
     }
     let apt = |args: &[&str]| {
@@ -85,13 +92,14 @@ fn browser() -> Result<()> {
         apt.args(args).env("DEBIAN_FRONTEND", "noninteractive");
         apt
     };
+    let names = missing.join(" ");
     let is_root = output("id", Command::new("id").arg("-u"))?.trim() == "0";
     if !has("apt-get") || !is_root {
-        bail!("the console's tests need chromium on the PATH; install it and run this again");
+        bail!("Debian's packages {names} are missing; install them and run this again");
     }
     command::run("apt-get update", &mut apt(&["update", "-qq"]))?;
-    let install = ["install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core"];
-    command::run("apt-get install chromium", &mut apt(&install))
+    let mut install = apt(&["install", "-y", "-qq", "--no-install-recommends"]);
+    command::run(&format!("apt-get install {names}"), install.args(missing))
 }
 
 fn is_current(wanted: &Path, marker: &Path) -> Result<bool> {

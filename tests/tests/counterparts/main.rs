@@ -12,6 +12,7 @@ mod aws;
 mod console;
 mod mcp;
 mod otlp;
+mod tlog;
 
 use std::{
     env,
