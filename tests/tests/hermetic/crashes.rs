@@ -1,9 +1,18 @@
 //! SIGKILL at the worst moments: never twice, never silently lost.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
+use countersign_model::Timestamp;
 use countersign_tests::{Process, Site, binary, eventually};
 use serde_json::json;
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+    Timestamp::from_millis(since.as_millis().try_into().expect("a clock that fits"))
+}
 
 #[tokio::test]
 async fn a_control_plane_killed_while_people_decide_goes_on() {
@@ -24,8 +33,10 @@ async fn a_control_plane_killed_while_people_decide_goes_on() {
 async fn a_deadline_that_passes_while_the_control_plane_is_down_is_an_expiry() {
     let mut site = Site::start(|_| {}).await;
     let id = site.request("restart").await;
+    let asked = site.until(&id, "pending").await;
+    let decide_by: Timestamp = asked["decide_by"].as_str().unwrap().parse().unwrap();
     site.kill_control();
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    eventually("the deadline has passed", || async { (now() > decide_by).then_some(()) }).await;
     site.start_control();
     let ended = site.until(&id, "expired").await;
     assert_eq!(ended["votes"], json!([]));
