@@ -1,6 +1,6 @@
 //! The command line of the control plane: configuration, start, signals, drain.
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use countersign_telemetry as telemetry;
@@ -8,14 +8,17 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     app::{self, App},
-    config::{Config, LogFormat, Sources, read_file},
+    config::{Config, Sources},
 };
+
+/// The variable that names the configuration file.
+const CONFIG_VARIABLE: &str = "COUNTERSIGN_CONTROL_CONFIG";
 
 /// Runs the control plane.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The configuration file (TOML).
-    #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONTROL_CONFIG")]
+    #[arg(long, value_name = "FILE", env = CONFIG_VARIABLE)]
     config: Option<PathBuf>,
     /// Overrides one setting; can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = countersign_settings::key_value)]
@@ -34,12 +37,8 @@ pub struct Arguments {
 
 impl Arguments {
     fn load(&self) -> anyhow::Result<Config> {
-        let toml = self.config.as_deref().map(read_file).transpose()?;
-        let environment = env::vars_os()
-            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-        // The variable that names the file is not a setting of it.
-        let environment = environment.filter(|(name, _)| name != "COUNTERSIGN_CONTROL_CONFIG").collect();
-        Ok(Config::load(&Sources { toml, environment, flags: self.settings.clone() })?)
+        let sources = Sources::of_process(self.config.as_deref(), CONFIG_VARIABLE, self.settings.clone())?;
+        Ok(Config::load(&sources)?)
     }
 }
 
@@ -53,14 +52,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         println!("the configuration is valid");
         return Ok(ExitCode::SUCCESS);
     }
-    let settings = telemetry::Settings {
-        service_name: "countersign-control",
-        log_format: match config.log.format {
-            LogFormat::Text => telemetry::LogFormat::Text,
-            LogFormat::Json => telemetry::LogFormat::Json,
-        },
-        log_filter: config.log.filter.clone(),
-    };
+    let settings = telemetry::Settings { service_name: "countersign-control", log: config.log.clone() };
     let telemetry = telemetry::init(&settings, None)?;
     if arguments.rotate_authority {
         let fingerprint = app::rotate_authority(&config)?;

@@ -5,14 +5,13 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
-    str::FromStr,
+    path::PathBuf,
 };
 
 use countersign_model::{Seconds, TrustDomain};
-
 use countersign_settings::Settings;
 pub use countersign_settings::{ConfigProblems, Sources};
+use countersign_telemetry::LogConfig;
 
 /// The control plane's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,37 +106,6 @@ impl Default for Times {
     }
 }
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl FromStr for LogFormat {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err("write \"text\" or \"json\""),
-        }
-    }
-}
-
-/// Logs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogConfig {
-    /// How lines look.
-    pub format: LogFormat,
-    /// Which lines are written, as in `RUST_LOG`.
-    pub filter: String,
-}
-
 /// What an environment variable must start with to be a setting.
 const ENVIRONMENT_PREFIX: &str = "COUNTERSIGN_CONTROL_";
 
@@ -175,7 +143,7 @@ impl Config {
             link: LinkConfig { listen: loopback(7701), max_sessions: 20_000 },
             authority: AuthorityConfig { files: None, svid_lifetime: Seconds::new(3_600) },
             times: Times::default(),
-            log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
+            log: LogConfig::default(),
         }
     }
 
@@ -197,16 +165,13 @@ impl Config {
 }
 
 fn read(settings: &mut Settings) -> Option<Config> {
-    let data: Option<String> = settings.take("data");
+    let data = settings.required("data", "the folder for keys and the store");
     let trust_domain: Option<TrustDomain> = settings.take("trust_domain");
-    if data.is_none() {
-        settings.problem("data must be set: the folder for keys and the store");
-    }
     if trust_domain.is_none() {
         settings.problem("trust_domain must be set, for example \"example.org\"");
     }
     let placeholder = || "unset.invalid".parse().ok();
-    let mut config = Config::new(data.unwrap_or_default(), trust_domain.or_else(placeholder)?);
+    let mut config = Config::new(data, trust_domain.or_else(placeholder)?);
     config.people = settings.take::<String>("people").map(PathBuf::from);
     read_api(settings, &mut config.api);
     settings.read_into("link.listen", &mut config.link.listen);
@@ -222,10 +187,7 @@ fn read_api(settings: &mut Settings, api: &mut ApiConfig) {
     settings.read_into("api.listen", &mut api.listen);
     settings.read_into("api.behind_tls_proxy", &mut api.behind_tls_proxy);
     api.public_url = settings.take("api.public_url");
-    let is_url = |url: &&String| url.starts_with("https://") || url.starts_with("http://");
-    if let Some(other) = api.public_url.as_ref().filter(|url| !is_url(url)) {
-        settings.problem(format!("api.public_url = {other:?}: must start with https:// or http://"));
-    }
+    settings.web_address("api.public_url", api.public_url.as_deref());
     if !api.listen.ip().is_loopback() && !api.behind_tls_proxy {
         settings.problem(format!(
             "api.listen = \"{}\": tokens would travel in the clear; listen on a loopback address, or put a \
@@ -249,7 +211,12 @@ fn read_authority(settings: &mut Settings, authority: &mut AuthorityConfig) {
         }
     };
     settings.read_into("authority.svid_lifetime", &mut authority.svid_lifetime);
-    bounded(settings, "authority.svid_lifetime", authority.svid_lifetime, 60, 7 * 86_400);
+    settings.bounded(
+        "authority.svid_lifetime",
+        authority.svid_lifetime,
+        Seconds::new(60),
+        Seconds::new(7 * 86_400),
+    );
 }
 
 fn read_times(settings: &mut Settings, times: &mut Times) {
@@ -257,26 +224,10 @@ fn read_times(settings: &mut Settings, times: &mut Times) {
     settings.read_into("times.requester_lease", &mut times.requester_lease);
     settings.read_into("times.checkpoint", &mut times.checkpoint);
     settings.read_into("times.drain", &mut times.drain);
-    bounded(settings, "times.join_token", times.join_token, 60, 7 * 86_400);
-    bounded(settings, "times.requester_lease", times.requester_lease, 5, 86_400);
-    bounded(settings, "times.checkpoint", times.checkpoint, 1, 3_600);
-    bounded(settings, "times.drain", times.drain, 1, 600);
-}
-
-fn bounded(settings: &mut Settings, key: &str, span: Seconds, least: u32, most: u32) {
-    if !(least..=most).contains(&span.get()) {
-        let (least, most) = (Seconds::new(least), Seconds::new(most));
-        settings.problem(format!("{key} = \"{span}\": must be from {least} to {most}"));
-    }
-}
-
-/// The text of a configuration file.
-///
-/// # Errors
-/// When it cannot be read, with its name.
-pub fn read_file(path: &Path) -> Result<String, ConfigProblems> {
-    std::fs::read_to_string(path)
-        .map_err(|error| ConfigProblems(vec![format!("{}: {error}", path.display())]))
+    settings.bounded("times.join_token", times.join_token, Seconds::new(60), Seconds::new(7 * 86_400));
+    settings.bounded("times.requester_lease", times.requester_lease, Seconds::new(5), Seconds::new(86_400));
+    settings.bounded("times.checkpoint", times.checkpoint, Seconds::new(1), Seconds::new(3_600));
+    settings.bounded("times.drain", times.drain, Seconds::new(1), Seconds::new(600));
 }
 
 #[cfg(test)]

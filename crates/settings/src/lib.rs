@@ -3,9 +3,10 @@
 //! Later sources win over earlier ones. Every mistake is reported at once, unknown settings included:
 //! a misspelt setting that is silently ignored is a security setting that is not in force.
 //!
-//! Pure: whoever uses it reads the file and the environment.
+//! What is merged is given ([`Sources`]); [`Sources::of_process`] is the only way from here to files and
+//! the environment.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, env, fmt, fs, path::Path, str::FromStr};
 
 use toml::de::{DeTable, DeValue};
 
@@ -48,6 +49,24 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// What this process was given: a file, its environment and the settings of its command line.
+    /// `file_variable` is the variable that can name the file, which is not a setting of it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn of_process(
+        file: Option<&Path>,
+        file_variable: &str,
+        flags: Vec<(String, String)>,
+    ) -> Result<Self, ConfigProblems> {
+        let toml = file.map(read_file).transpose()?;
+        let environment = env::vars_os()
+            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
+            .filter(|(name, _)| name != file_variable)
+            .collect();
+        Ok(Self { toml, environment, flags })
+    }
+
     /// Merges the sources. `prefix` is what an environment variable must start with to be meant for the
     /// program, as `COUNTERSIGN_CONTROL_`; `known` are the keys there are.
     #[must_use]
@@ -147,6 +166,29 @@ impl Settings {
         }
     }
 
+    /// Reads a setting that there must be; empty when there is none. `what` says what it is.
+    pub fn required(&mut self, key: &str, what: &str) -> String {
+        let value: Option<String> = self.take(key);
+        value.filter(|value| !value.is_empty()).unwrap_or_else(|| {
+            self.problem(format!("{key} must be set: {what}"));
+            String::new()
+        })
+    }
+
+    /// Adds a mistake when a value is out of bounds, both of which it may reach.
+    pub fn bounded<T: Copy + PartialOrd + fmt::Display>(&mut self, key: &str, value: T, least: T, most: T) {
+        if value < least || value > most {
+            self.problem(format!("{key} = \"{value}\": must be from {least} to {most}"));
+        }
+    }
+
+    /// Adds a mistake when a value is no web address.
+    pub fn web_address(&mut self, key: &str, value: Option<&str>) {
+        if let Some(other) = value.filter(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+            self.problem(format!("{key} = {other:?}: must start with https:// or http://"));
+        }
+    }
+
     /// Adds a mistake that only shows when settings are seen together.
     pub fn problem(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
@@ -162,6 +204,14 @@ impl Settings {
         }
         if self.problems.is_empty() { Ok(()) } else { Err(ConfigProblems(self.problems)) }
     }
+}
+
+/// The text of a configuration file.
+///
+/// # Errors
+/// When it cannot be read, with its name.
+pub fn read_file(path: &Path) -> Result<String, ConfigProblems> {
+    fs::read_to_string(path).map_err(|error| ConfigProblems(vec![format!("{}: {error}", path.display())]))
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     app::{Running, Sidecar},
-    config::{Config, LogFormat, Sources, read_file},
+    config::{Config, Sources},
 };
 
 /// The variable that names the configuration file.
@@ -49,12 +49,8 @@ pub struct Arguments {
 
 impl Arguments {
     fn load(&self) -> anyhow::Result<Config> {
-        let toml = self.config.as_deref().map(read_file).transpose()?;
-        let environment = env::vars_os()
-            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-        // The variable that names the file is not a setting of it.
-        let environment = environment.filter(|(name, _)| name != CONFIG_VARIABLE).collect();
-        Ok(Config::load(&Sources { toml, environment, flags: self.settings.clone() })?)
+        let sources = Sources::of_process(self.config.as_deref(), CONFIG_VARIABLE, self.settings.clone())?;
+        Ok(Config::load(&sources)?)
     }
 
     /// The join token. Never an argument: those can be read by every user of the machine.
@@ -95,14 +91,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     config.join_token = arguments.join_token()?;
-    let settings = telemetry::Settings {
-        service_name: "countersign-sidecar",
-        log_format: match config.log.format {
-            LogFormat::Text => telemetry::LogFormat::Text,
-            LogFormat::Json => telemetry::LogFormat::Json,
-        },
-        log_filter: config.log.filter.clone(),
-    };
+    let settings = telemetry::Settings { service_name: "countersign-sidecar", log: config.log.clone() };
     let telemetry = telemetry::init(&settings, None)?;
     let result = serve(config, arguments.json).await;
     telemetry.shutdown();

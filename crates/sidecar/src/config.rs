@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     str::FromStr,
 };
 
@@ -11,6 +11,7 @@ use countersign_model::{AgentName, Seconds};
 use countersign_pki::JoinToken;
 use countersign_settings::Settings;
 pub use countersign_settings::{ConfigProblems, Sources};
+use countersign_telemetry::LogConfig;
 
 /// What an environment variable must start with to be a setting.
 const ENVIRONMENT_PREFIX: &str = "COUNTERSIGN_SIDECAR_";
@@ -87,37 +88,6 @@ impl Default for Times {
     }
 }
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl FromStr for LogFormat {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err("write \"text\" or \"json\""),
-        }
-    }
-}
-
-/// Logs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogConfig {
-    /// How lines look.
-    pub format: LogFormat,
-    /// Which lines are written, as in `RUST_LOG`.
-    pub filter: String,
-}
-
 /// Every setting there is.
 const KEYS: [&str; 13] = [
     "data",
@@ -152,7 +122,7 @@ impl Config {
             socket: SocketConfig::default(),
             spool_max_bytes: 256 * 1024 * 1024,
             times: Times::default(),
-            log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
+            log: LogConfig::default(),
         }
     }
 
@@ -175,8 +145,8 @@ impl Config {
 }
 
 fn read(settings: &mut Settings) -> Config {
-    let data: String = required(settings, "data", "the folder for the identity and the spool");
-    let control: String = required(settings, "control", "the control plane's host and port");
+    let data = settings.required("data", "the folder for the identity and the spool");
+    let control = settings.required("control", "the control plane's host and port");
     if !control.is_empty() && !is_host_and_port(&control) {
         settings.problem(format!(
             "control = {control:?}: write host and port, for example \"control.example.org:7701\""
@@ -185,9 +155,7 @@ fn read(settings: &mut Settings) -> Config {
     let mut config = Config::new(data, control);
     config.agent = settings.take("agent");
     config.console = settings.take("console");
-    if let Some(url) = config.console.as_ref().filter(|url| !is_url(url)) {
-        settings.problem(format!("console = {url:?}: must start with https:// or http://"));
-    }
+    settings.web_address("console", config.console.as_deref());
     read_listeners(settings, &mut config);
     settings.read_into("spool.max_bytes", &mut config.spool_max_bytes);
     if config.spool_max_bytes < 1024 * 1024 {
@@ -195,8 +163,13 @@ fn read(settings: &mut Settings) -> Config {
     }
     settings.read_into("times.refusal_stands", &mut config.times.refusal_stands);
     settings.read_into("times.drain", &mut config.times.drain);
-    bounded(settings, "times.refusal_stands", config.times.refusal_stands, 1, 86_400);
-    bounded(settings, "times.drain", config.times.drain, 1, 600);
+    settings.bounded(
+        "times.refusal_stands",
+        config.times.refusal_stands,
+        Seconds::new(1),
+        Seconds::new(86_400),
+    );
+    settings.bounded("times.drain", config.times.drain, Seconds::new(1), Seconds::new(600));
     settings.read_into("log.format", &mut config.log.format);
     settings.read_into("log.filter", &mut config.log.filter);
     config
@@ -217,39 +190,8 @@ fn read_listeners(settings: &mut Settings, config: &mut Config) {
     }
 }
 
-fn required(settings: &mut Settings, key: &str, what: &str) -> String {
-    let value: Option<String> = settings.take(key);
-    match value.filter(|value| !value.is_empty()) {
-        Some(value) => value,
-        None => {
-            settings.problem(format!("{key} must be set: {what}"));
-            String::new()
-        }
-    }
-}
-
 fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-}
-
-fn is_url(text: &str) -> bool {
-    text.starts_with("https://") || text.starts_with("http://")
-}
-
-fn bounded(settings: &mut Settings, key: &str, span: Seconds, least: u32, most: u32) {
-    if !(least..=most).contains(&span.get()) {
-        let (least, most) = (Seconds::new(least), Seconds::new(most));
-        settings.problem(format!("{key} = \"{span}\": must be from {least} to {most}"));
-    }
-}
-
-/// The text of a configuration file.
-///
-/// # Errors
-/// When it cannot be read, with its name.
-pub fn read_file(path: &Path) -> Result<String, ConfigProblems> {
-    std::fs::read_to_string(path)
-        .map_err(|error| ConfigProblems(vec![format!("{}: {error}", path.display())]))
 }
 
 impl fmt::Display for Users {

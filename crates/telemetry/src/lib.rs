@@ -13,4 +13,4 @@ mod setup;
 pub use collector::{CollectedSpan, Collector};
 pub use context::{adopt_parent, current_traceparent, traceparent_of};
 pub use metrics::Metrics;
-pub use setup::{LogFormat, Settings, Telemetry, TelemetryError, init};
+pub use setup::{LogConfig, LogFormat, Settings, Telemetry, TelemetryError, init};

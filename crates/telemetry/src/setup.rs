@@ -1,6 +1,6 @@
 //! One call at the start of a process, one at its end.
 
-use std::{env, io::IsTerminal};
+use std::{env, io::IsTerminal, str::FromStr};
 
 use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_otlp::{MetricExporter, SpanExporter};
@@ -30,16 +30,40 @@ pub enum LogFormat {
     Json,
 }
 
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("write \"text\" or \"json\""),
+        }
+    }
+}
+
+/// What becomes of log lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How they look.
+    pub format: LogFormat,
+    /// Which are written, in the syntax of `RUST_LOG` (for example `info`), unless `RUST_LOG` is set.
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
 /// What a process wants to tell, and how.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `service.name`, unless `OTEL_SERVICE_NAME` says otherwise.
     pub service_name: &'static str,
-    /// How log lines look.
-    pub log_format: LogFormat,
-    /// Which log lines are written, in the syntax of `RUST_LOG` (for example `info`), unless
-    /// `RUST_LOG` is set.
-    pub log_filter: String,
+    /// Its log.
+    pub log: LogConfig,
 }
 
 /// Why telemetry could not be set up.
@@ -118,12 +142,12 @@ where
         + Sync
         + 'static,
 {
-    let filter = env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| settings.log_filter.clone());
+    let filter = env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| settings.log.filter.clone());
     let filter = EnvFilter::try_new(&filter).map_err(|_| TelemetryError::Filter(filter))?;
     let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let ansi = std::io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none();
-    Ok(match settings.log_format {
+    Ok(match settings.log.format {
         LogFormat::Text => layer.with_ansi(ansi).with_target(false).with_filter(filter).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
     })

@@ -1,6 +1,6 @@
 //! A trace that crosses a process boundary as text stays one trace, and spans cost nothing unasked.
 
-use countersign_telemetry::{Collector, LogFormat, Settings, adopt_parent, init, traceparent_of};
+use countersign_telemetry::{Collector, LogConfig, LogFormat, Settings, adopt_parent, init, traceparent_of};
 use tracing::info_span;
 
 #[test]
@@ -9,7 +9,8 @@ fn a_context_carried_as_text_makes_one_trace() {
     assert!(off.is_disabled(), "without a subscriber nothing is recorded");
 
     let collector = Collector::default();
-    let settings = Settings { service_name: "test", log_format: LogFormat::Text, log_filter: "warn".into() };
+    let settings =
+        Settings { service_name: "test", log: LogConfig { format: LogFormat::Text, filter: "warn".into() } };
     let telemetry = init(&settings, Some(collector.clone())).unwrap();
 
     let caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -49,8 +49,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let logs = telemetry::Settings {
         service_name: "countersign-mcp",
-        log_format: telemetry::LogFormat::Text,
-        log_filter: "warn".to_owned(),
+        log: telemetry::LogConfig { filter: "warn".to_owned(), ..Default::default() },
     };
     let telemetry = telemetry::init(&logs, None)?;
     let code = wrap(arguments).await;

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use countersign_audit::{EventDraft, kind};
 use countersign_model::{Seconds, SpiffeId};
 use countersign_pki::Identity as OwnIdentity;
+use countersign_settings::read_file;
 use countersign_store::{EmbeddedStore, Settings, Store};
 use countersign_telemetry::Metrics;
 use countersign_transport::{Limits, Server, ServerConfig};
@@ -24,7 +25,7 @@ use crate::{
     broker::{Broker, Crowd},
     channel::Channels,
     clock::{Clock, entropy},
-    config::{Config, read_file},
+    config::Config,
     distribution::{Catalogue, Distribution},
     hub::Hub,
     identity::{Identity, people_file},

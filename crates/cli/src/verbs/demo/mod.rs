@@ -55,8 +55,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let collector = Collector::default();
     let settings = telemetry::Settings {
         service_name: "countersign-demo",
-        log_format: telemetry::LogFormat::Text,
-        log_filter: "error".to_owned(),
+        log: telemetry::LogConfig { filter: "error".to_owned(), ..Default::default() },
     };
     let telemetry = telemetry::init(&settings, Some(collector.clone()))?;
     let folder = tempfile::Builder::new().prefix("countersign-demo-").tempdir()?;

@@ -52,10 +52,10 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let format = if common.json { telemetry::LogFormat::Json } else { telemetry::LogFormat::Text };
     let settings = telemetry::Settings {
         service_name: "countersign-dev",
-        log_format: if common.json { telemetry::LogFormat::Json } else { telemetry::LogFormat::Text },
-        log_filter: "warn".to_owned(),
+        log: telemetry::LogConfig { format, filter: "warn".to_owned() },
     };
     let telemetry = telemetry::init(&settings, None)?;
     let wish = Wish {
