@@ -45,6 +45,29 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// What both sides check of a handshake's signatures, once they believe the certificate.
+struct Signatures(Arc<CryptoProvider>);
+
+impl Signatures {
+    fn verify(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    /// TLS 1.2 is not even built for; this holds should it ever be.
+    fn refuse_tls12() -> Result<HandshakeSignatureValid, Error> {
+        Err(refused("only TLS 1.3 is spoken here"))
+    }
+
+    fn schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
 fn refused(reason: impl fmt::Display) -> Error {
     Error::General(reason.to_string())
 }
@@ -90,7 +113,7 @@ impl ResolvesClientCert for Shown {
 /// Believes sidecars: an SVID under a trusted root, of an agent of this trust domain.
 pub(crate) struct SidecarVerifier {
     trust_domain: TrustDomain,
-    provider: Arc<CryptoProvider>,
+    signatures: Signatures,
     chain: ArcSwap<Arc<dyn ClientCertVerifier>>,
 }
 
@@ -98,11 +121,11 @@ impl SidecarVerifier {
     pub(crate) fn new(trust_domain: TrustDomain, trust: &TrustBundle) -> Result<Self, TlsError> {
         let provider = provider();
         let chain = ArcSwap::from_pointee(chain_verifier(trust, &provider)?);
-        Ok(Self { trust_domain, provider, chain })
+        Ok(Self { trust_domain, signatures: Signatures(provider), chain })
     }
 
     pub(crate) fn replace(&self, trust: &TrustBundle) -> Result<(), TlsError> {
-        self.chain.store(Arc::new(chain_verifier(trust, &self.provider)?));
+        self.chain.store(Arc::new(chain_verifier(trust, &self.signatures.0)?));
         Ok(())
     }
 
@@ -161,7 +184,7 @@ impl ClientCertVerifier for SidecarVerifier {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(refused("only TLS 1.3 is spoken here"))
+        Signatures::refuse_tls12()
     }
 
     fn verify_tls13_signature(
@@ -170,12 +193,11 @@ impl ClientCertVerifier for SidecarVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        self.signatures.verify(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.signatures.schemes()
     }
 }
 
@@ -190,17 +212,17 @@ pub(crate) enum Expected {
 /// Believes the control plane, and nobody else: not an agent with a certificate of the same authority.
 pub(crate) struct ControlPlaneVerifier {
     expected: Expected,
-    provider: Arc<CryptoProvider>,
+    signatures: Signatures,
 }
 
 impl ControlPlaneVerifier {
     pub(crate) fn trusting(trust_domain: TrustDomain, trust: &TrustBundle) -> Result<Self, TlsError> {
         let roots = ArcSwap::from_pointee(trust.roots()?);
-        Ok(Self { expected: Expected::Trusted { trust_domain, roots }, provider: provider() })
+        Ok(Self { expected: Expected::Trusted { trust_domain, roots }, signatures: Signatures(provider()) })
     }
 
     pub(crate) fn pinned(root: [u8; 32]) -> Self {
-        Self { expected: Expected::Pinned { root }, provider: provider() }
+        Self { expected: Expected::Pinned { root }, signatures: Signatures(provider()) }
     }
 
     pub(crate) fn replace(&self, trust: &TrustBundle) -> Result<(), TlsError> {
@@ -257,7 +279,7 @@ impl ServerCertVerifier for ControlPlaneVerifier {
     ) -> Result<ServerCertVerified, Error> {
         let roots = self.roots(intermediates)?;
         let parsed = ParsedCertificate::try_from(leaf)?;
-        let algorithms = self.provider.signature_verification_algorithms.all;
+        let algorithms = self.signatures.0.signature_verification_algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&parsed, &roots, intermediates, now, algorithms)?;
         // Not the DNS name, as web browsers do, but the SPIFFE ID says who it is.
         self.check_name(&PeerCertificate::read(leaf).map_err(refused)?.spiffe_id)?;
@@ -270,7 +292,7 @@ impl ServerCertVerifier for ControlPlaneVerifier {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(refused("only TLS 1.3 is spoken here"))
+        Signatures::refuse_tls12()
     }
 
     fn verify_tls13_signature(
@@ -279,12 +301,11 @@ impl ServerCertVerifier for ControlPlaneVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        self.signatures.verify(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.signatures.schemes()
     }
 }
 

@@ -80,7 +80,7 @@ pub(crate) async fn events(
         until: query.until,
         ascending: query.order == Order::Oldest,
     };
-    Ok(Json(state.services.audit.query(&actor, &filter, &page).await?.into()))
+    Ok(Json(state.services.audit.query(&actor, filter, &page).await?.into()))
 }
 
 /// The latest signed head of the ledger: a C2SP signed note and the key that checks it.

@@ -5,10 +5,9 @@ use std::{pin::Pin, sync::Arc};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use countersign_audit::{checkpoint::Checkpoint, export};
-use countersign_model::{ApprovalId, Digest, Timestamp};
-use countersign_store::{
-    CommandError, CursorError, EventFilter, LedgerEvent, OutOfRange, PageError, Store, StoreError,
-};
+use countersign_model::{Digest, Timestamp};
+pub use countersign_store::EventFilter as AuditFilter;
+use countersign_store::{CommandError, CursorError, LedgerEvent, OutOfRange, PageError, Store, StoreError};
 use futures::{Stream, StreamExt, stream};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -22,27 +21,6 @@ use crate::{
 
 /// How many events one chunk of an export has.
 const EXPORT_CHUNK: usize = 500;
-
-/// Which events are wanted; everything that is set must match.
-#[derive(Debug, Clone, Default)]
-pub struct AuditFilter {
-    /// Of this kind, or of this family when it ends with a dot (`approval.`).
-    pub kind: Option<String>,
-    /// About this approval.
-    pub approval: Option<ApprovalId>,
-    /// Of this trace.
-    pub trace_id: Option<String>,
-    /// By this actor.
-    pub actor: Option<String>,
-    /// From this source (a SPIFFE ID).
-    pub source: Option<String>,
-    /// Not before.
-    pub from: Option<Timestamp>,
-    /// Before.
-    pub until: Option<Timestamp>,
-    /// Oldest first, as for following the log; newest first otherwise.
-    pub ascending: bool,
-}
 
 /// One event with its place in the ledger.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -176,20 +154,10 @@ impl Audit {
     pub async fn query(
         &self,
         actor: &Actor,
-        filter: &AuditFilter,
+        filter: AuditFilter,
         page: &PageRequest,
     ) -> Result<Page<EventView>, AuditError> {
         require(actor, Right::Read)?;
-        let filter = EventFilter {
-            kind: filter.kind.clone(),
-            approval: filter.approval,
-            trace_id: filter.trace_id.clone(),
-            actor: filter.actor.clone(),
-            source: filter.source.clone(),
-            from: filter.from,
-            until: filter.until,
-            ascending: filter.ascending,
-        };
         let found = self.parts.store.query_events(filter, page.to_store()?).await?;
         let next = found.next.map(|next| next.to_string());
         let items = found.items.into_iter().map(view).collect::<Result<_, _>>()?;

@@ -82,7 +82,7 @@ async fn audit_events_are_acknowledged_once_they_are_in_the_ledger() {
     let audit = &world.running.services().audit;
     let filter = AuditFilter { kind: Some(kind::OPERATION_PERMITTED.to_owned()), ..AuditFilter::default() };
     until("the index has caught up", || async {
-        audit.query(&admin(), &filter, &PageRequest::default()).await.unwrap().items.len() == 6
+        audit.query(&admin(), filter.clone(), &PageRequest::default()).await.unwrap().items.len() == 6
     })
     .await;
 }
