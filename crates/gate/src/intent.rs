@@ -7,7 +7,10 @@ use countersign_model::{
     operation::{BoundOperation, RESERVED_CONTEXT},
     redaction::Redaction,
 };
-use countersign_policy::{Bundle, mapping::CommandLine};
+use countersign_policy::{
+    Bundle,
+    mapping::{CommandLine, ToolCall},
+};
 use serde_json::{Value, json};
 use tracing::Span;
 
@@ -77,6 +80,9 @@ pub enum Act {
         tool: String,
         /// Its arguments.
         arguments: Object,
+        /// The `x-authzen-mapping` in the tool's input schema, as the server declares it. Whether it
+        /// counts for anything is up to the bundle.
+        declared: Option<Value>,
         /// What the interceptor found out about it, as for a command.
         facts: Object,
     },
@@ -228,8 +234,9 @@ impl Act {
                 return Ok((Operation::clone(operation), projection.clone()));
             }
             Self::Command { command, facts } => (bundle.mappings().command(command), facts),
-            Self::Tool { server, tool, arguments, facts } => {
-                (bundle.mappings().tool(server, tool, arguments), facts)
+            Self::Tool { server, tool, arguments, declared, facts } => {
+                let call = ToolCall { server, tool, arguments, declared: declared.as_ref() };
+                (bundle.mappings().tool(&call), facts)
             }
             Self::Method { server, method, params, facts } => {
                 (bundle.mappings().method(server, method, params), facts)

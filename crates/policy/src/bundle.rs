@@ -19,10 +19,30 @@ use crate::{
 };
 
 const BUNDLE: &str = "bundle.toml";
-const SCHEMA: &str = "schema.cedarschema";
-const ENTITIES: &str = "entities.json";
 const APPROVALS: &str = "approvals.toml";
-const MAPPINGS: &str = "mappings.toml";
+
+/// What can be one file, or several in a folder of that name.
+struct Part {
+    name: &'static str,
+    extension: &'static str,
+}
+
+impl Part {
+    const SCHEMA: Self = Self { name: "schema", extension: ".cedarschema" };
+    const ENTITIES: Self = Self { name: "entities", extension: ".json" };
+    const MAPPINGS: Self = Self { name: "mappings", extension: ".toml" };
+    const ALL: [Self; 3] = [Self::SCHEMA, Self::ENTITIES, Self::MAPPINGS];
+
+    fn has(&self, path: &str) -> bool {
+        let rest = path.strip_prefix(self.name).and_then(|rest| rest.strip_suffix(self.extension));
+        rest.is_some_and(|rest| rest.is_empty() || (rest.len() > 1 && rest.starts_with('/')))
+    }
+}
+
+/// The files of a part, in the order of their paths.
+fn parts(files: &BundleFiles, part: Part) -> impl Iterator<Item = (&str, &[u8])> {
+    files.iter().filter(move |(path, _)| part.has(path))
+}
 
 /// A compiled bundle. Immutable; share it.
 #[derive(Debug)]
@@ -50,8 +70,8 @@ impl Bundle {
             Some(bytes) => requirements::read(APPROVALS, bytes, &mut problems),
             None => BTreeMap::new(),
         };
-        let schema_bytes = files.get(SCHEMA);
-        let schema = schema_bytes.and_then(|bytes| policies::read_schema(SCHEMA, bytes, &mut problems));
+        let has_schema = parts(files, Part::SCHEMA).next().is_some();
+        let schema = policies::read_schema(parts(files, Part::SCHEMA), &mut problems);
         let policy_files = files.iter().filter(|(path, _)| is_policy(path));
         let loaded = policies::read(policy_files, &requirements, schema.as_ref(), &mut problems);
         let compiled: Vec<Compiled> = loaded.into_iter().map(Compiled::new).collect();
@@ -59,16 +79,12 @@ impl Bundle {
         let mut reach = Reach::default();
         let named: Vec<_> = compiled.iter().map(|policy| reach.add(policy.condition())).collect();
         // With a schema that cannot be read, entities cannot be judged.
-        let entities = files.get(ENTITIES).filter(|_| schema.is_some() == schema_bytes.is_some());
-        let store =
-            Store::read(entities.map(|bytes| (ENTITIES, bytes)), schema.as_ref(), reach, &mut problems);
+        let entities = parts(files, Part::ENTITIES).filter(|_| schema.is_some() == has_schema);
+        let store = Store::read(entities, schema.as_ref(), reach, &mut problems);
         let members = ActionMembers::of(store.iter().map(AsRef::as_ref));
         let index = Index::build(compiled.iter().map(|policy| &policy.policy).zip(named), &members);
 
-        let mappings = match files.get(MAPPINGS) {
-            Some(bytes) => Mappings::read(MAPPINGS, bytes, schema.as_ref(), &mut problems),
-            None => Mappings::default(),
-        };
+        let mappings = Mappings::read(parts(files, Part::MAPPINGS), schema.as_ref(), &mut problems);
         let tests = files
             .iter()
             .filter(|(path, _)| is_test(path))
@@ -146,13 +162,16 @@ fn report_strangers(files: &BundleFiles, problems: &mut Problems) {
     if files.get(BUNDLE).is_none() {
         problems.add(Place::file(BUNDLE), "this file is missing", "add it, with name = \"…\" in it");
     }
-    let known = [BUNDLE, SCHEMA, ENTITIES, APPROVALS, MAPPINGS];
     for (path, _) in files.iter() {
-        let has_meaning = known.contains(&path) || is_policy(path) || is_test(path);
+        let has_meaning = [BUNDLE, APPROVALS].contains(&path)
+            || is_policy(path)
+            || is_test(path)
+            || Part::ALL.iter().any(|part| part.has(path));
         let is_note = path.ends_with(".md") || path.ends_with("LICENSE");
         if !has_meaning && !is_note {
-            let hint = "a bundle has bundle.toml, policies/*.cedar, schema.cedarschema, entities.json, \
-                        approvals.toml, mappings.toml, tests/*.toml and *.md";
+            let hint = "a bundle has bundle.toml, approvals.toml, policies/*.cedar, tests/*.toml, *.md, and \
+                        schema.cedarschema, entities.json and mappings.toml or folders of these names \
+                        (mappings/aws.toml)";
             problems.add(Place::file(path), "this file has no meaning in a bundle", hint);
         }
     }

@@ -35,18 +35,24 @@ struct Stored {
 }
 
 impl Store {
-    /// Reads `entities.json`, adds the schema's actions, and closes the hierarchy.
-    pub(crate) fn read(
-        file: Option<(&str, &[u8])>,
+    /// Reads the files, adds the schema's actions, and closes the hierarchy.
+    pub(crate) fn read<'a>(
+        files: impl Iterator<Item = (&'a str, &'a [u8])>,
         schema: Option<&Schema>,
         reach: Reach,
         problems: &mut Problems,
     ) -> Self {
-        let entities = match file {
-            Some((file, bytes)) => read_file(file, bytes, schema, problems),
-            None => schema.and_then(|schema| schema.action_entities().ok()),
-        };
-        let Some(entities) = entities else { return Self { reach, ..Self::default() } };
+        let mut entities = Vec::new();
+        let mut place = None;
+        for (file, bytes) in files {
+            entities.extend(read_file(file, bytes, schema, problems).unwrap_or_default());
+            // What is wrong between files belongs to no one file.
+            place = Some(place.map_or(file, |_| "entities"));
+        }
+        let place = Place::file(place.unwrap_or("entities"));
+        let entities = CedarEntities::from_entities(entities, schema)
+            .inspect_err(|error| problems.add(place, with_causes(error), ""));
+        let Ok(entities) = entities else { return Self { reach, ..Self::default() } };
         let stored =
             |entity: &Entity| Stored { next: references(entity, &reach), entity: Arc::new(entity.clone()) };
         Self {
@@ -147,7 +153,7 @@ fn read_file(
     bytes: &[u8],
     schema: Option<&Schema>,
     problems: &mut Problems,
-) -> Option<CedarEntities> {
+) -> Option<Vec<cedar_policy::Entity>> {
     if let Err(error) = strict_json::parse(bytes) {
         problems.add(Place::file(file), error.to_string(), "mend the JSON");
         return None;
@@ -172,9 +178,7 @@ fn read_file(
             }
         }
     }
-    CedarEntities::from_entities(entities, schema)
-        .inspect_err(|error| problems.add(Place::file(file), with_causes(error), ""))
-        .ok()
+    Some(entities)
 }
 
 /// Cedar's errors say what is wrong in their causes.

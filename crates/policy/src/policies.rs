@@ -1,4 +1,4 @@
-//! `policies/*.cedar` and `schema.cedarschema`: parsing, naming, validating and checking annotations.
+//! `policies/*.cedar` and the schema: parsing, naming, validating and checking annotations.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,23 +31,41 @@ pub(crate) struct LoadedPolicy {
     pub(crate) line: u32,
 }
 
-/// A schema's text, parsed.
-pub(crate) fn read_schema(file: &str, bytes: &[u8], problems: &mut Problems) -> Option<Schema> {
+/// The schema that the files make together; `None` when there is none, or it cannot be read.
+pub(crate) fn read_schema<'a>(
+    files: impl Iterator<Item = (&'a str, &'a [u8])>,
+    problems: &mut Problems,
+) -> Option<Schema> {
+    let read: Vec<Option<(&str, SchemaFragment)>> =
+        files.map(|(file, bytes)| Some((file, read_fragment(file, bytes, problems)?))).collect();
+    let fragments: Vec<(&str, SchemaFragment)> = read.into_iter().collect::<Option<_>>()?;
+    // What is wrong between fragments belongs to no one file.
+    let file = match fragments.as_slice() {
+        [] => return None,
+        [(file, _)] => *file,
+        _ => "schema",
+    };
+    let schema = Schema::from_schema_fragments(fragments.into_iter().map(|(_, fragment)| fragment));
+    schema
+        .inspect_err(|error| problems.add(Place::file(file), format!("schema: {error}"), help_of(error)))
+        .ok()
+}
+
+fn read_fragment(file: &str, bytes: &[u8], problems: &mut Problems) -> Option<SchemaFragment> {
     let source = Source::of(file, bytes, problems)?;
     let mut report = |error: &dyn Diagnostic| {
         problems.add(place_of(&source, error), format!("schema: {error}"), help_of(error));
     };
-    let (fragment, warnings) = match SchemaFragment::from_cedarschema_str(source.text) {
-        Ok((fragment, warnings)) => (fragment, warnings.collect::<Vec<_>>()),
+    match SchemaFragment::from_cedarschema_str(source.text) {
+        Ok((fragment, warnings)) => {
+            warnings.for_each(|warning| report(&warning));
+            Some(fragment)
+        }
         Err(error) => {
             report(&error);
-            return None;
+            None
         }
-    };
-    for warning in &warnings {
-        report(warning);
     }
-    Schema::from_schema_fragments([fragment]).inspect_err(|error| report(error)).ok()
 }
 
 /// The policies of all files, in the order of files and lines.

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What is tested is one of: `command` (argv, with `cwd` and `env`), `tool` (`server`, `name`,
-//! `arguments`), `method` (`server`, `name`, `params`), or an operation (`action`, `resource`, `context`).
+//! `arguments`, and the mapping that it has `declared`), `method` (`server`, `name`, `params`), or an operation (`action`, `resource`, `context`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,10 +18,11 @@ use countersign_model::{
     Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     bundle::Bundle,
-    mapping::{CommandLine, Mapped, MappingError},
+    mapping::{CommandLine, Mapped, MappingError, ToolCall},
     problem::{Place, Problems},
     request::Call,
     toml_reader::{Section, read_file},
@@ -52,7 +53,7 @@ pub(crate) struct SelfTest {
 #[derive(Debug)]
 enum What {
     Command(CommandLine),
-    Tool { server: String, name: String, arguments: Object },
+    Tool { server: String, name: String, arguments: Object, declared: Option<Value> },
     Method { server: String, name: String, params: Object },
     Operation { action: Action, resource: Resource, context: Object },
 }
@@ -151,7 +152,10 @@ impl SelfTest {
         let mappings = bundle.mappings();
         let mapped: Mapped = match &self.what {
             What::Command(line) => mappings.command(line)?,
-            What::Tool { server, name, arguments } => mappings.tool(server, name, arguments)?,
+            What::Tool { server, name, arguments, declared } => {
+                let declared = declared.as_ref();
+                mappings.tool(&ToolCall { server, tool: name, arguments, declared })?
+            }
             What::Method { server, name, params } => mappings.method(server, name, params)?,
             What::Operation { action, resource, context } => {
                 return Ok(Operation {
@@ -258,6 +262,7 @@ fn read_what(section: &mut Section<'_, '_>, place: Place<'_>, problems: &mut Pro
             server: section.require("server", problems)?,
             name: section.require("name", problems)?,
             arguments: section.get("arguments", problems).unwrap_or_default(),
+            declared: section.get("declared", problems),
         })
     });
     let method = section.table("method", problems, |section, problems| {

@@ -181,10 +181,17 @@ impl Desk {
             OperationRequest::Exec { command, provenance, trace } => {
                 Ok(exec::normalise::intent(command, &self.settings.folders, provenance, trace))
             }
-            OperationRequest::Mcp { server, direction, message, tool_pin, provenance, trace } => {
+            OperationRequest::Mcp { server, direction, message, tool_pin, declared, provenance, trace } => {
                 let environment = trace.clone();
-                let observed =
-                    mcp::normalise::Observed { server, direction, message, tool_pin, provenance, trace };
+                let observed = mcp::normalise::Observed {
+                    server,
+                    direction,
+                    message,
+                    tool_pin,
+                    declared,
+                    provenance,
+                    trace,
+                };
                 mcp::normalise::intent(observed).map_err(|unreadable| (unreadable, environment))
             }
         }

@@ -8,6 +8,7 @@ use countersign_model::{
     ApprovalId, DecidingPolicy, Digest, EvaluationId, Provenance, RequirementName, Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Where an operation is submitted (POST).
 pub const OPERATIONS: &str = "/local/v1/operations";
@@ -53,6 +54,9 @@ pub enum OperationRequest {
         /// The digest of the tool's definition as the server last listed it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tool_pin: Option<Digest>,
+        /// The `x-authzen-mapping` in that definition.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        declared: Option<Value>,
         /// Why and where.
         #[serde(default)]
         provenance: Provenance,

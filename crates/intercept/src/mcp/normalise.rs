@@ -29,6 +29,8 @@ pub struct Observed {
     pub message: String,
     /// The digest of the tool's definition.
     pub tool_pin: Option<Digest>,
+    /// The `x-authzen-mapping` in the tool's definition.
+    pub declared: Option<Value>,
     /// Why and where.
     pub provenance: Provenance,
     /// The `traceparent` of the relay's environment.
@@ -61,7 +63,7 @@ pub fn intent(observed: Observed) -> Result<Intent, Unreadable> {
     let (params, meta) =
         read_params(params.as_deref().unwrap_or("{}")).map_err(|why| unreadable(&method, why))?;
     let act = match (observed.direction, method.as_str()) {
-        (Direction::ToServer, "tools/call") => call(&observed.server, params),
+        (Direction::ToServer, "tools/call") => call(&observed.server, params, observed.declared),
         (direction, _) => Ok(request(&observed.server, direction, &method, params)),
     };
     Ok(Intent {
@@ -90,7 +92,7 @@ fn read_params(params: &str) -> Result<(Object, Option<Box<RawValue>>), String> 
     Ok((members.into_iter().map(read).collect::<Result<Object, String>>()?, meta))
 }
 
-fn call(server: &str, mut params: Object) -> Result<Act, String> {
+fn call(server: &str, mut params: Object, declared: Option<Value>) -> Result<Act, String> {
     let Some(Value::String(tool)) = params.remove("name") else {
         return Err("a tool call needs the name of a tool".to_owned());
     };
@@ -104,7 +106,7 @@ fn call(server: &str, mut params: Object) -> Result<Act, String> {
         // Whatever else the server is given binds, too.
         facts.insert(PARAMS.to_owned(), Value::Object(params));
     }
-    Ok(Act::Tool { server: server.to_owned(), tool, arguments, facts })
+    Ok(Act::Tool { server: server.to_owned(), tool, arguments, declared, facts })
 }
 
 /// Any other request, to be mapped by the default mappings of COAZ-MCP.
@@ -137,6 +139,7 @@ mod tests {
             direction,
             message: message.to_owned(),
             tool_pin: None,
+            declared: None,
             provenance: Provenance::default(),
             trace: Some("00-env".to_owned()),
         };
@@ -158,6 +161,7 @@ mod tests {
                 server: "files".to_owned(),
                 tool: "write".to_owned(),
                 arguments: json!({"path": "a"}).as_object().unwrap().clone(),
+                declared: None,
                 facts: facts.as_object().unwrap().clone(),
             }
         );

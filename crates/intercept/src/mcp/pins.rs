@@ -1,4 +1,4 @@
-//! What a server said that its tools are, as digests.
+//! What a server said that its tools are: the digests of their definitions, and the mappings in them.
 //!
 //! People approve a call of a tool that they think they know. A server can change what a tool is (its
 //! description, its schema) between the approval and the call, so the definition's digest goes with
@@ -11,7 +11,7 @@ use std::{
 
 use countersign_model::{Digest, canonical::to_canonical_json, strict_json};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::envelope::{Envelope, Id, params_members, read};
 
@@ -25,7 +25,16 @@ pub(super) struct Pins(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     asked: HashSet<Id>,
-    tools: HashMap<String, Digest>,
+    tools: HashMap<String, Pinned>,
+}
+
+/// A tool as its server last listed it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Pinned {
+    /// The digest of its definition.
+    pub(super) digest: Digest,
+    /// The `x-authzen-mapping` in its input schema.
+    pub(super) declared: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -69,28 +78,35 @@ impl Pins {
             if let Ok(Named { name }) = serde_json::from_str(tool.get())
                 && (known.tools.len() < MAX_TOOLS || known.tools.contains_key(&name))
             {
-                known.tools.insert(name, digest(tool.get()));
+                known.tools.insert(name, Pinned::of(tool.get()));
             }
         }
     }
 
-    /// The digest of the definition of the tool that a message calls, as the server last listed it.
-    pub(super) fn of_call(&self, message: &[u8]) -> Option<Digest> {
+    /// The tool that a message calls, as the server last listed it.
+    pub(super) fn of_call(&self, message: &[u8]) -> Option<Pinned> {
         let Ok(Envelope::Request { method, params: Some(params), .. }) = read(message) else { return None };
         if method != "tools/call" {
             return None;
         }
         let params = params_members(&params).ok()?;
         let name: String = serde_json::from_str(params.get("name")?.get()).ok()?;
-        self.lock().tools.get(&name).copied()
+        self.lock().tools.get(&name).cloned()
     }
 }
 
-/// The digest of a definition however it is spaced; of its bytes where no one form exists.
-fn digest(definition: &str) -> Digest {
-    let canonical =
-        strict_json::parse(definition.as_bytes()).ok().and_then(|value| to_canonical_json(&value).ok());
-    Digest::of(canonical.as_deref().unwrap_or(definition).as_bytes())
+impl Pinned {
+    /// Reads a definition. Its digest is the same however it is spaced, and of its bytes where no one form
+    /// exists; a mapping is taken from it only if every reader reads the definition alike.
+    fn of(definition: &str) -> Self {
+        let read = strict_json::parse(definition.as_bytes()).ok();
+        let canonical = read.as_ref().and_then(|value| to_canonical_json(value).ok());
+        let declared = read.as_ref().and_then(|value| value.pointer("/inputSchema/x-authzen-mapping"));
+        Self {
+            digest: Digest::of(canonical.as_deref().unwrap_or(definition).as_bytes()),
+            declared: declared.cloned(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -106,7 +122,7 @@ mod tests {
         }
     }
 
-    fn listed(definition: &str) -> Option<Digest> {
+    fn listed(definition: &str) -> Option<Pinned> {
         let pins = Pins::default();
         pins.asked(&id());
         pins.answered(
@@ -124,6 +140,18 @@ mod tests {
         assert_ne!(listed(r#"{"name":"read","description":"Reads, and sends it away"}"#), plain);
         assert!(listed(r#"{"name":"read","x":9007199254740993}"#).is_some());
         assert_eq!(listed(r#"{"name":"write"}"#), None);
+    }
+
+    #[test]
+    fn a_mapping_is_taken_from_a_definition_that_has_one_reading() {
+        let declared = |definition: &str| listed(definition).unwrap().declared;
+        let mapping = |mapping: &str| {
+            format!(r#"{{"name":"read","inputSchema":{{"type":"object","x-authzen-mapping":{mapping}}}}}"#)
+        };
+        assert_eq!(declared(&mapping(r#"{"evaluation":{}}"#)), Some(serde_json::json!({"evaluation": {}})));
+        assert_eq!(declared(&mapping(r#"{"evaluation":{},"evaluation":{"action":{}}}"#)), None);
+        assert_eq!(declared(r#"{"name":"read","x-authzen-mapping":{}}"#), None);
+        assert_ne!(listed(&mapping("{}")).unwrap().digest, listed(&mapping("[]")).unwrap().digest);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use countersign_model::{ApprovalId, Digest, Provenance};
+use countersign_model::{ApprovalId, Provenance};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
     sync::mpsc,
@@ -18,7 +18,7 @@ use super::{
     envelope::{self, Envelope, EnvelopeError, FromServer, Id, MAX_MESSAGE},
     framing::{Line, Lines, content},
     lane::{Answered, Lane, LaneError},
-    pins::Pins,
+    pins::{Pinned, Pins},
     refusal,
 };
 use crate::local::{
@@ -296,7 +296,7 @@ impl Request<'_> {
         let approval = Mutex::new(None);
         let pin = self.relay.pins.of_call(content(&line));
         let decided = {
-            let mut deciding = std::pin::pin!(self.decide(&line, pin, &approval));
+            let mut deciding = std::pin::pin!(self.decide(&line, pin.clone(), &approval));
             tokio::select! {
                 decided = &mut deciding => decided,
                 _ = withdrawn => {
@@ -322,7 +322,7 @@ impl Request<'_> {
     async fn decide(
         &self,
         line: &Bytes,
-        tool_pin: Option<Digest>,
+        tool: Option<Pinned>,
         approval: &Mutex<Option<ApprovalId>>,
     ) -> Result<Decided, LocalError> {
         let settings = &self.relay.settings;
@@ -331,7 +331,8 @@ impl Request<'_> {
             direction: self.direction,
             // Read strictly before, so it is UTF-8.
             message: String::from_utf8_lossy(content(line)).into_owned(),
-            tool_pin,
+            tool_pin: tool.as_ref().map(|tool| tool.digest),
+            declared: tool.and_then(|tool| tool.declared),
             provenance: settings.provenance.clone(),
             trace: settings.trace.clone(),
         };

@@ -13,21 +13,25 @@
 //! resource = { type = "Aws::Bucket", id = "$options.bucket" }
 //! ```
 //!
-//! The first `[[command]]` that matches is taken. One that *might* match, because an option that is
+//! `match` can be a list, when several commands come to the same. The first `[[command]]` that matches is
+//! taken. One that *might* match, because an option that is
 //! not known stands in the way, is not passed over: the command is then unclear, which is an action
-//! of its own that policy can hold or deny.
+//! of its own that policy can hold or deny. The same goes for an option that is not known and stands before
+//! the command, and, where a command says `strict = true`, for any that is not known: what is harmless
+//! only without certain options (`git log --output=FILE`) names those that it knows to be harmless.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use cedar_policy::Schema;
 use countersign_model::{Action, Object, Projection, Resource};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     CommandLine, Mapped, MappingError,
     pattern::Pattern,
     target::Target,
-    words::{Options, Reading, read},
+    words::{Options, Reading, Style, read},
 };
 use crate::{problem::Problems, toml_reader::Section};
 
@@ -53,6 +57,7 @@ pub(crate) struct Commands(HashMap<String, Program>);
 
 #[derive(Debug, Default)]
 struct Program {
+    described: bool,
     options: Options,
     commands: Vec<Command>,
 }
@@ -61,9 +66,11 @@ struct Program {
 struct Command {
     words: Vec<Pattern>,
     options: Options,
-    target: Target,
+    target: Arc<Target>,
     /// Whether the target depends on how every option was read.
     needs_clarity: bool,
+    /// Whether every option must be one that is declared.
+    strict: bool,
 }
 
 /// Whether a command's words are those of a mapping.
@@ -74,37 +81,43 @@ enum Match {
 }
 
 impl Commands {
+    /// Adds the commands of one file.
     pub(crate) fn read(
+        &mut self,
         section: &mut Section<'_, '_>,
         schema: Option<&Schema>,
         problems: &mut Problems,
-    ) -> Self {
-        let mut programs: HashMap<String, Program> = HashMap::new();
+    ) {
+        let programs = &mut self.0;
         section.tables("program", problems, |section, problems| {
             let name = section.require::<String>("name", problems);
-            let single_dash_long = section.get("single_dash_long", problems).unwrap_or_default();
-            let options = read_options(single_dash_long, section, problems);
+            let style = Style {
+                single_dash_long: section.get("single_dash_long", problems).unwrap_or_default(),
+                options_first: section.get("options_first", problems).unwrap_or_default(),
+            };
+            let options = read_options(style, section, problems);
             let Some(name) = name else { return };
-            if programs.insert(name.clone(), Program { options, commands: Vec::new() }).is_some() {
+            let program = programs.entry(name.clone()).or_default();
+            if program.described {
                 problems.add(section.place(), format!("{name} is described twice"), "merge the two");
             }
+            (program.described, program.options) = (true, options);
         });
         section.tables("command", problems, |section, problems| {
-            let words = section.require::<String>("match", problems);
-            let command = read_command(words.as_deref().unwrap_or_default(), section, schema, problems);
-            let Some((name, command)) = command else { return };
-            let program = programs.entry(name).or_default();
-            if program.commands.iter().any(|earlier| earlier.covers(&command)) {
-                let hint = "put the more particular one first";
-                problems.add(
-                    section.place_of("match"),
-                    "an earlier command matches all that this one does",
-                    hint,
-                );
+            let lines = section.require::<OneOrMore>("match", problems).map_or(Vec::new(), OneOrMore::all);
+            for (name, command) in read_commands(&lines, section, schema, problems) {
+                let program = programs.entry(name).or_default();
+                if program.commands.iter().any(|earlier| earlier.covers(&command)) {
+                    let hint = "put the more particular one first";
+                    problems.add(
+                        section.place_of("match"),
+                        "an earlier command matches all that this one does",
+                        hint,
+                    );
+                }
+                program.commands.push(command);
             }
-            program.commands.push(command);
         });
-        Self(programs)
     }
 
     pub(crate) fn map(&self, line: &CommandLine) -> Result<Mapped, MappingError> {
@@ -137,6 +150,9 @@ impl Command {
         if !self.words.iter().zip(known).all(|(pattern, word)| pattern.matches(word)) {
             return Match::No;
         }
+        if self.strict && !reading.known {
+            return Match::Unclear;
+        }
         match (reading.certain >= depth, reading.clear) {
             (true, clear) if clear || !self.needs_clarity => Match::Yes(reading),
             (false, true) => Match::No,
@@ -146,7 +162,7 @@ impl Command {
 
     /// Whether whatever matches `later` matches this one.
     fn covers(&self, later: &Self) -> bool {
-        let covers = |(mine, theirs): (&Pattern, &Pattern)| mine == theirs || mine.matches(theirs.as_str());
+        let covers = |(mine, theirs): (&Pattern, &Pattern)| mine.covers(theirs);
         self.words.len() <= later.words.len() && self.words.iter().zip(&later.words).all(covers)
     }
 }
@@ -242,32 +258,49 @@ fn check(line: &CommandLine) -> Result<(), MappingError> {
     if texts().any(|text| text.contains('\0')) { Err(MappingError::Nul) } else { Ok(()) }
 }
 
-fn read_options(single_dash_long: bool, section: &mut Section<'_, '_>, problems: &mut Problems) -> Options {
+fn read_options(style: Style, section: &mut Section<'_, '_>, problems: &mut Problems) -> Options {
     let values: Vec<String> = section.get("values", problems).unwrap_or_default();
     let flags: Vec<String> = section.get("flags", problems).unwrap_or_default();
-    Options::new(&values, &flags, single_dash_long).unwrap_or_else(|error| {
+    Options::new(&values, &flags, style).unwrap_or_else(|error| {
         problems.add(section.place(), error, "");
         Options::default()
     })
 }
 
-fn read_command(
-    text: &str,
+/// Reads one table: a command for each line that it matches.
+fn read_commands(
+    lines: &[String],
     section: &mut Section<'_, '_>,
     schema: Option<&Schema>,
     problems: &mut Problems,
-) -> Option<(String, Command)> {
-    let options = read_options(false, section, problems);
-    let target = Target::read(section, &VARIABLES, true, schema, problems);
-    let mut words = text.split_whitespace().map(Pattern::new);
+) -> Vec<(String, Command)> {
+    let options = read_options(Style::default(), section, problems);
+    let strict = section.get("strict", problems).unwrap_or_default();
+    let Some(target) = Target::read(section, &VARIABLES, true, schema, problems).map(Arc::new) else {
+        return Vec::new();
+    };
+    let needs_clarity = ["options", "operands", "words"].iter().any(|variable| target.uses(variable));
+    let command = |words| Command {
+        words,
+        options: options.clone(),
+        target: Arc::clone(&target),
+        needs_clarity,
+        strict,
+    };
+    let read = lines.iter().filter_map(|line| read_match(line, section, problems));
+    read.map(|(program, words)| (program, command(words))).collect()
+}
+
+/// The program and the words of one line that a table matches.
+fn read_match(
+    line: &str,
+    section: &Section<'_, '_>,
+    problems: &mut Problems,
+) -> Option<(String, Vec<Pattern>)> {
+    let mut words = line.split_whitespace().map(Pattern::new);
     let Some(program) = words.next() else {
-        if section.has("match") {
-            problems.add(
-                section.place_of("match"),
-                "this matches no program",
-                "begin with the program's name",
-            );
-        }
+        let hint = "begin with the program's name";
+        problems.add(section.place_of("match"), "this matches no program", hint);
         return None;
     };
     if !program.is_literal() || program.as_str().contains('/') {
@@ -275,8 +308,22 @@ fn read_command(
         problems.add(section.place_of("match"), format!("{:?} is no program name", program.as_str()), hint);
         return None;
     }
-    let target = target?;
-    let needs_clarity = ["options", "operands", "words"].iter().any(|variable| target.uses(variable));
-    let command = Command { words: words.collect(), options, target, needs_clarity };
-    Some((program.as_str().to_owned(), command))
+    Some((program.as_str().to_owned(), words.collect()))
+}
+
+/// One text, or several that mean the same.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    fn all(self) -> Vec<String> {
+        match self {
+            Self::One(text) => vec![text],
+            Self::More(texts) => texts,
+        }
+    }
 }

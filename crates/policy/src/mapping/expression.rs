@@ -1,14 +1,15 @@
 //! The values in a mapping: literals, and CEL expressions that start with `$` (COAZ; `$$` is a literal `$`).
 //!
 //! Expressions are bounded so that no message can make one run long: their text and nesting, loops
-//! (one level of `all`, `exists` or `exists_one`, never `map` or `filter`), and the size of what
-//! they are given. The library is the standard one without regular expressions.
+//! (one level of `all`, `exists` or `exists_one`, never `map` or `filter`), how often they put texts
+//! together (never in a loop), and the size of what they are given. So the work is bounded by construction,
+//! and needs no clock. The library is the standard one without regular expressions.
 
 use std::sync::{Arc, LazyLock};
 
 use cel::{
     Context, Env, Program, Value,
-    common::ast::{EntryExpr, Expr, IdedExpr},
+    common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators},
     objects::OptionalValue,
 };
 use countersign_model::Object;
@@ -23,7 +24,9 @@ const MAX_DEPTH: u16 = 24;
 /// The most that an expression is given, in bytes of JSON.
 const MAX_INPUT: usize = 256 * 1024;
 /// The most that an expression with a loop is given.
-const MAX_LOOP_INPUT: usize = 16 * 1024;
+const MAX_LOOP_INPUT: usize = 4 * 1024;
+/// The most additions in an expression. Each may copy what is added, and texts can be added.
+const MAX_ADDITIONS: usize = 16;
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -114,6 +117,10 @@ impl Expression {
         parsed.map_err(|errors| no_expression(&errors))?;
         let program = ENV.compile(source).map_err(|errors| no_expression(&errors))?;
         let loops = loops(program.expression())?;
+        let additions = additions(program.expression());
+        if additions > MAX_ADDITIONS || (loops && additions > 0) {
+            return Err(format!("an expression can add {MAX_ADDITIONS} times, and not where it loops"));
+        }
         let variables: Vec<String> =
             program.references().variables().into_iter().map(ToOwned::to_owned).collect();
         // Loop variables and CEL's own names show up as references, too; they are found at evaluation.
@@ -150,7 +157,7 @@ fn no_expression(errors: &cel::ParseErrors) -> String {
 }
 
 /// About how many bytes a value takes up as JSON.
-fn size_of(value: &Json) -> usize {
+pub(crate) fn size_of(value: &Json) -> usize {
     let sum = |sizes: &mut dyn Iterator<Item = usize>| sizes.fold(2_usize, usize::saturating_add);
     match value {
         Json::Null | Json::Bool(_) | Json::Number(_) => 8,
@@ -198,35 +205,55 @@ fn from_cel(value: &Value) -> Result<Option<Json>, String> {
 
 /// Whether an expression has a loop. Refuses a loop in a loop, and loops that build lists.
 fn loops(expression: &IdedExpr) -> Result<bool, String> {
-    let below = |parts: &mut dyn Iterator<Item = &IdedExpr>| {
-        parts.map(loops).collect::<Result<Vec<bool>, String>>().map(|found| found.contains(&true))
-    };
-    let entry = |entry: &EntryExpr| match entry {
-        EntryExpr::StructField(field) => loops(&field.value),
-        EntryExpr::MapEntry(entry) => Ok(loops(&entry.key)? | loops(&entry.value)?),
-    };
+    let below = parts(expression).into_iter().map(loops).collect::<Result<Vec<bool>, String>>()?;
     match &expression.expr {
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Ok(false),
-        Expr::Call(call) => below(&mut call.target.as_deref().into_iter().chain(&call.args)),
-        Expr::List(list) => below(&mut list.elements.iter()),
-        Expr::Map(map) => map.entries.iter().try_fold(false, |found, part| Ok(entry(&part.expr)? || found)),
         Expr::Struct(_) => Err("an expression cannot build a message".to_owned()),
-        Expr::Select(select) => loops(&select.operand),
-        Expr::Comprehension(comprehension) => {
-            if matches!(comprehension.accu_init.expr, Expr::List(_)) {
-                return Err("map and filter are not available; use all, exists or exists_one".to_owned());
-            }
-            let parts = [
-                &comprehension.iter_range,
-                &comprehension.loop_cond,
-                &comprehension.loop_step,
-                &comprehension.result,
-            ];
-            if below(&mut parts.into_iter())? {
-                return Err("a loop within a loop is not available".to_owned());
-            }
-            Ok(true)
+        Expr::Comprehension(comprehension) if matches!(comprehension.accu_init.expr, Expr::List(_)) => {
+            Err("map and filter are not available; use all, exists or exists_one".to_owned())
         }
+        Expr::Comprehension(_) if below.contains(&true) => {
+            Err("a loop within a loop is not available".to_owned())
+        }
+        Expr::Comprehension(_) => Ok(true),
+        _ => Ok(below.contains(&true)),
+    }
+}
+
+/// How many additions an expression has. Counting (`exists_one` adds 1) copies nothing.
+fn additions(expression: &IdedExpr) -> usize {
+    let own = match &expression.expr {
+        Expr::Call(call) => {
+            let number = |part: &IdedExpr| matches!(part.expr, Expr::Literal(LiteralValue::Int(_)));
+            call.func_name == operators::ADD && !call.args.iter().any(number)
+        }
+        _ => false,
+    };
+    parts(expression).into_iter().map(additions).fold(usize::from(own), usize::saturating_add)
+}
+
+/// The parts that an expression is put together from.
+fn parts(expression: &IdedExpr) -> Vec<&IdedExpr> {
+    match &expression.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
+        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => map.entries.iter().flat_map(|entry| entry_parts(&entry.expr)).collect(),
+        Expr::Struct(message) => message.entries.iter().flat_map(|entry| entry_parts(&entry.expr)).collect(),
+        Expr::Select(select) => vec![&select.operand],
+        Expr::Comprehension(comprehension) => vec![
+            &comprehension.iter_range,
+            &comprehension.accu_init,
+            &comprehension.loop_cond,
+            &comprehension.loop_step,
+            &comprehension.result,
+        ],
+    }
+}
+
+fn entry_parts(entry: &EntryExpr) -> Vec<&IdedExpr> {
+    match entry {
+        EntryExpr::StructField(field) => vec![&field.value],
+        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
     }
 }
 
@@ -273,6 +300,8 @@ mod tests {
             "$words.map(w, w + w)".to_owned(),
             "$words.filter(w, true)".to_owned(),
             "$words.exists(w, words.exists(v, v == w))".to_owned(),
+            "$words.exists(w, w + w == 'aa')".to_owned(),
+            format!("$words[0]{}", "+words[0]".repeat(MAX_ADDITIONS + 1)),
             format!("${}1{}", "(".repeat(40), ")".repeat(40)),
             format!("$words[0] == '{}'", "x".repeat(MAX_SOURCE)),
             "$words[".to_owned(),
@@ -280,6 +309,10 @@ mod tests {
         ] {
             assert!(evaluate(json!(source), json!({"words": ["a"]})).is_err(), "{source}");
         }
+        assert_eq!(
+            evaluate(json!("$words.exists_one(w, w == 'a')"), json!({"words": ["a"]})),
+            Ok(Some(json!(true)))
+        );
         let large = json!({"words": ["x".repeat(MAX_LOOP_INPUT)]});
         assert!(evaluate(json!("$words.exists(w, w == 'a')"), large.clone()).is_err());
         assert!(evaluate(json!("$words[0] == 'a'"), large).is_ok());

@@ -5,6 +5,7 @@
 //! cannot be mapped is an error, which the caller must treat as a deny (I6).
 
 mod command;
+mod declared;
 mod expression;
 mod pattern;
 mod target;
@@ -20,7 +21,7 @@ use self::{command::Commands, tool::Tools};
 use crate::{problem::Problems, toml_reader};
 
 pub use self::command::{ACTION_RUN, ACTION_UNCLEAR, PROGRAM_TYPE};
-pub use self::tool::{ACTION_TOOL, TOOL_TYPE};
+pub use self::tool::{ACTION_TOOL, TOOL_TYPE, ToolCall};
 
 /// Why something cannot be mapped. It is a deny for the caller (I6).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +55,14 @@ pub enum MappingError {
         expression: String,
         /// Why it failed.
         reason: String,
+    },
+    /// The mapping that a server declares about its own tool is not one that can be used.
+    #[error("the mapping that {tool} declares (x-authzen-mapping) cannot be used: {why}")]
+    Declared {
+        /// The tool.
+        tool: String,
+        /// What is wrong with its mapping.
+        why: String,
     },
     /// The mapping did not come to what is needed.
     #[error("the mapping gives no {0}")]
@@ -97,7 +106,7 @@ impl Mapped {
     }
 }
 
-/// The compiled `mappings.toml`.
+/// The compiled `mappings.toml`, and `mappings/*.toml`.
 #[derive(Debug, Default)]
 pub struct Mappings {
     commands: Commands,
@@ -105,13 +114,19 @@ pub struct Mappings {
 }
 
 impl Mappings {
-    /// Reads and compiles `mappings.toml`.
-    pub(crate) fn read(file: &str, bytes: &[u8], schema: Option<&Schema>, problems: &mut Problems) -> Self {
+    /// Reads and compiles the files, each after those before it.
+    pub(crate) fn read<'a>(
+        files: impl Iterator<Item = (&'a str, &'a [u8])>,
+        schema: Option<&Schema>,
+        problems: &mut Problems,
+    ) -> Self {
         let mut mappings = Self::default();
-        toml_reader::read_file(file, bytes, problems, |section, problems| {
-            mappings.commands = Commands::read(section, schema, problems);
-            mappings.tools = Tools::read(section, schema, problems);
-        });
+        for (file, bytes) in files {
+            toml_reader::read_file(file, bytes, problems, |section, problems| {
+                mappings.commands.read(section, schema, problems);
+                mappings.tools.read(section, schema, problems);
+            });
+        }
         mappings
     }
 
@@ -124,12 +139,13 @@ impl Mappings {
         self.commands.map(line)
     }
 
-    /// Maps a call of an MCP tool. Without a mapping it is [`ACTION_TOOL`] on the tool.
+    /// Maps a call of an MCP tool: by the operator's mapping, else by what a trusted server declares about
+    /// its own tool, else to [`ACTION_TOOL`] on the tool.
     ///
     /// # Errors
     /// When the names are malformed, or the mapping fails on the call.
-    pub fn tool(&self, server: &str, tool: &str, arguments: &Object) -> Result<Mapped, MappingError> {
-        self.tools.map(server, tool, arguments)
+    pub fn tool(&self, call: &ToolCall<'_>) -> Result<Mapped, MappingError> {
+        self.tools.map(call)
     }
 
     /// Maps any other MCP request, by the default mappings of COAZ-MCP: `Mcp::METHOD` on the resource,

@@ -20,6 +20,11 @@ impl Pattern {
         !self.0.contains('*')
     }
 
+    /// Whether whatever fits `later` fits this one.
+    pub(crate) fn covers(&self, later: &Self) -> bool {
+        self == later || self.matches(&later.0)
+    }
+
     /// Whether a name fits.
     pub(crate) fn matches(&self, name: &str) -> bool {
         let Some((start, rest)) = self.0.split_once('*') else { return self.0 == name };

@@ -11,7 +11,7 @@ use crate::{problem::Problems, request, toml_reader::Section};
 
 /// The context members that say what is executed, filled in here or by the interceptors. They always
 /// bind, and a mapping cannot set them.
-const OWN_CONTEXT: [&str; 7] =
+pub(super) const OWN_CONTEXT: [&str; 7] =
     ["command", "direction", "execution", "files", "mcp", "params", "unbound_files"];
 /// What may stand before a file's name in an option's value.
 const FILE_PREFIXES: [&str; 2] = ["fileb://", "file://"];
@@ -21,14 +21,14 @@ const MAX_ID: usize = 4_096;
 /// The compiled target of a mapping.
 #[derive(Debug)]
 pub(crate) struct Target {
-    action: String,
-    kind: String,
-    id: Template,
-    resource: Template,
-    action_properties: Option<Template>,
-    context: Template,
-    files: Option<Template>,
-    projection: Projection,
+    pub(super) action: String,
+    pub(super) kind: String,
+    pub(super) id: Template,
+    pub(super) resource: Template,
+    pub(super) action_properties: Option<Template>,
+    pub(super) context: Template,
+    pub(super) files: Option<Template>,
+    pub(super) projection: Projection,
 }
 
 impl Target {

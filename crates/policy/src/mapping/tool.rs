@@ -1,10 +1,14 @@
 //! MCP: `[[tool]]` mappings for tool calls, and COAZ-MCP's default mappings for everything.
+//!
+//! The operator's `[[tool]]` goes before what a server declares about its own tool, and that goes before the
+//! default. A server's word counts only where a `[[server]]` gives it a namespace to speak in
+//! (see [`super::declared`]).
 
 use cedar_policy::Schema;
 use countersign_model::{Action, Object, Projection, Resource};
 use serde_json::{Value, json};
 
-use super::{Mapped, MappingError, pattern::Pattern, target::Target};
+use super::{Mapped, MappingError, declared, pattern::Pattern, target::Target};
 use crate::{problem::Problems, toml_reader::Section};
 
 /// The action of a tool call without a mapping.
@@ -18,7 +22,10 @@ const MAX_NAME: usize = 128;
 const VARIABLES: [&str; 4] = ["arguments", "params", "server", "tool"];
 
 #[derive(Debug, Default)]
-pub(crate) struct Tools(Vec<Tool>);
+pub(crate) struct Tools {
+    tools: Vec<Tool>,
+    trusted: Vec<declared::Trusted>,
+}
 
 #[derive(Debug)]
 struct Tool {
@@ -28,12 +35,14 @@ struct Tool {
 }
 
 impl Tools {
+    /// Adds the tools and servers of one file.
     pub(crate) fn read(
+        &mut self,
         section: &mut Section<'_, '_>,
         schema: Option<&Schema>,
         problems: &mut Problems,
-    ) -> Self {
-        let mut tools: Vec<Tool> = Vec::new();
+    ) {
+        let tools = &mut self.tools;
         section.tables("tool", problems, |section, problems| {
             let server = section.get::<String>("server", problems).unwrap_or_else(|| "*".to_owned());
             let tool = section.require::<String>("match", problems);
@@ -51,16 +60,21 @@ impl Tools {
             }
             tools.push(tool);
         });
-        Self(tools)
+        declared::Trusted::read(&mut self.trusted, section, problems);
     }
 
-    pub(crate) fn map(&self, server: &str, tool: &str, arguments: &Object) -> Result<Mapped, MappingError> {
+    pub(crate) fn map(&self, call: &ToolCall<'_>) -> Result<Mapped, MappingError> {
+        let ToolCall { server, tool, arguments, declared } = *call;
         check_names(server, tool)?;
         let own = json!({"server": server, "method": "tools/call", "tool": tool});
         let matches = |known: &&Tool| known.server.matches(server) && known.tool.matches(tool);
-        if let Some(known) = self.0.iter().find(matches) {
+        if let Some(known) = self.tools.iter().find(matches) {
             let variables = variables(server, tool, arguments, &known.target);
             return known.target.map(&variables, arguments.clone(), ("mcp", own));
+        }
+        let trusted = self.trusted.iter().find(|trusted| trusted.server.matches(server));
+        if let (Some(mapping), Some(trusted)) = (declared, trusted) {
+            return trusted.map(mapping, call, own);
         }
         let properties = json!({"server": server, "name": tool});
         let id = format!("{server}/{tool}");
@@ -68,10 +82,22 @@ impl Tools {
     }
 }
 
+/// A call of an MCP tool.
+#[derive(Debug, Clone, Copy)]
+pub struct ToolCall<'a> {
+    /// The server's name, as the operator gave it.
+    pub server: &'a str,
+    /// The tool's name.
+    pub tool: &'a str,
+    /// Its arguments.
+    pub arguments: &'a Object,
+    /// The `x-authzen-mapping` in the tool's input schema, as the server declares it.
+    pub declared: Option<&'a Value>,
+}
+
 impl Tool {
     fn covers(&self, later: &Self) -> bool {
-        let covers = |mine: &Pattern, theirs: &Pattern| mine == theirs || mine.matches(theirs.as_str());
-        covers(&self.server, &later.server) && covers(&self.tool, &later.tool)
+        self.server.covers(&later.server) && self.tool.covers(&later.tool)
     }
 }
 

@@ -14,38 +14,58 @@ pub(crate) struct Options {
     values: Vec<(String, String)>,
     /// Options without one (a value may still be attached with `=`).
     flags: Vec<(String, String)>,
+    style: Style,
+}
+
+/// How a program reads its options.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Style {
     /// Whether `-name` is one long option (`terraform -chdir=x`), not a cluster of short ones.
-    single_dash_long: bool,
+    pub(crate) single_dash_long: bool,
+    /// Whether its own options stand before its first word only: `git -C x diff` is a folder, `git diff
+    /// -C` is not.
+    pub(crate) options_first: bool,
 }
 
 impl Options {
     /// Options as a mapping declares them: spellings separated by spaces, the first giving the name.
-    pub(crate) fn new(values: &[String], flags: &[String], single_dash_long: bool) -> Result<Self, String> {
-        Ok(Self { values: spellings(values)?, flags: spellings(flags)?, single_dash_long })
-    }
-
-    /// These and more of the same program.
-    pub(crate) fn with(&self, more: &Self) -> Self {
-        Self {
-            values: self.values.iter().chain(&more.values).cloned().collect(),
-            flags: self.flags.iter().chain(&more.flags).cloned().collect(),
-            single_dash_long: self.single_dash_long,
-        }
+    pub(crate) fn new(values: &[String], flags: &[String], style: Style) -> Result<Self, String> {
+        Ok(Self { values: spellings(values)?, flags: spellings(flags)?, style })
     }
 
     fn find(options: &[(String, String)], spelling: &str) -> Option<String> {
         options.iter().find(|(known, _)| known == spelling).map(|(_, name)| name.clone())
     }
+}
+
+/// The options that can stand at one place: the program's and, behind a command's words, the command's.
+#[derive(Clone, Copy)]
+struct Known<'o> {
+    style: Style,
+    program: Option<&'o Options>,
+    command: Option<&'o Options>,
+}
+
+impl<'o> Known<'o> {
+    /// What can stand behind so many words.
+    fn behind(words: usize, program: &'o Options, command: &'o Options, depth: usize) -> Self {
+        let over = program.style.options_first && words > 0;
+        Self {
+            style: program.style,
+            program: (!over).then_some(program),
+            command: (words >= depth).then_some(command),
+        }
+    }
 
     fn kind(&self, spelling: &str) -> Kind {
         // Go's flag package takes one dash or two for the same option.
-        let one_dash = self.single_dash_long.then(|| spelling.replacen("--", "-", 1));
+        let one_dash = self.style.single_dash_long.then(|| spelling.replacen("--", "-", 1));
         let spelling = one_dash.as_deref().unwrap_or(spelling);
-        match (Self::find(&self.values, spelling), Self::find(&self.flags, spelling)) {
-            (Some(name), _) => Kind::Value(name),
-            (None, Some(name)) => Kind::Flag(name),
-            (None, None) => Kind::Unknown,
+        let both = || [self.program, self.command].into_iter().flatten();
+        if let Some(name) = both().find_map(|options| Options::find(&options.values, spelling)) {
+            return Kind::Value(name);
         }
+        both().find_map(|options| Options::find(&options.flags, spelling)).map_or(Kind::Unknown, Kind::Flag)
     }
 }
 
@@ -80,25 +100,34 @@ pub(crate) struct Reading {
     pub(crate) options: Object,
     /// How many of `words` stand before the first option that is not known, and so are certainly words.
     pub(crate) certain: usize,
-    /// Whether everything was understood.
+    /// Whether it is certain which words are options' values.
     pub(crate) clear: bool,
+    /// Whether every option is one that was declared.
+    pub(crate) known: bool,
 }
 
-/// Reads the words after a program's name. The program's own options may stand anywhere; those of
+/// Reads the words after a program's name. The program's own options may stand anywhere, unless it wants
+/// them first; those of
 /// `command` only behind its `depth` words, as a program learns its command before it can know them.
+///
+/// An option that is not known and stands before the command (`git --exec-path=/tmp/x status`) can
+/// change what the command is, so nothing behind it is certain, even where it is clear where it ends.
 pub(crate) fn read(arguments: &[String], program: &Options, command: &Options, depth: usize) -> Reading {
-    let all = program.with(command);
-    let mut reading = Reading { clear: true, ..Reading::default() };
+    let mut reading = Reading { clear: true, known: true, ..Reading::default() };
     let mut rest = arguments.iter();
     while let Some(word) = rest.next() {
-        let options = if reading.words.len() >= depth { &all } else { program };
+        let options = Known::behind(reading.words.len(), program, command, depth);
         if word == "--" {
             reading.words.extend(rest.by_ref().cloned());
         } else if word == "-" || !word.starts_with('-') {
             reading.words.push(word.clone());
-        } else if !read_option(word, &mut rest, options, &mut reading) && reading.clear {
-            reading.clear = false;
-            reading.certain = reading.words.len();
+        } else {
+            let ended = read_option(word, &mut rest, options, &mut reading);
+            let certain = ended && (reading.known || reading.words.len() >= depth);
+            if reading.clear && !certain {
+                reading.clear = false;
+                reading.certain = reading.words.len();
+            }
         }
     }
     if reading.clear {
@@ -111,10 +140,10 @@ pub(crate) fn read(arguments: &[String], program: &Options, command: &Options, d
 fn read_option<'w>(
     word: &str,
     rest: &mut impl Iterator<Item = &'w String>,
-    options: &Options,
+    options: Known<'_>,
     reading: &mut Reading,
 ) -> bool {
-    let long = word.starts_with("--") || options.single_dash_long;
+    let long = word.starts_with("--") || options.style.single_dash_long;
     if !long {
         return read_cluster(word, rest, options, reading);
     }
@@ -131,9 +160,13 @@ fn read_option<'w>(
         },
         // It ends where the word ends, whatever it means.
         (Kind::Unknown, Some(value)) => {
+            reading.known = false;
             file(reading, spelling.trim_start_matches('-').to_owned(), Value::from(value));
         }
-        (Kind::Unknown, None) => return false,
+        (Kind::Unknown, None) => {
+            reading.known = false;
+            return false;
+        }
     }
     true
 }
@@ -142,7 +175,7 @@ fn read_option<'w>(
 fn read_cluster<'w>(
     word: &str,
     rest: &mut impl Iterator<Item = &'w String>,
-    options: &Options,
+    options: Known<'_>,
     reading: &mut Reading,
 ) -> bool {
     let mut letters = word.strip_prefix('-').unwrap_or(word).chars();
@@ -159,7 +192,10 @@ fn read_cluster<'w>(
                 file(reading, name, Value::from(value));
                 return true;
             }
-            Kind::Unknown => return false,
+            Kind::Unknown => {
+                reading.known = false;
+                return false;
+            }
         }
     }
     true
@@ -182,8 +218,9 @@ mod tests {
     use super::*;
 
     fn options(values: &[&str], flags: &[&str], single_dash_long: bool) -> Options {
+        let style = Style { single_dash_long, options_first: false };
         let own = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        Options::new(&own(values), &own(flags), single_dash_long).unwrap()
+        Options::new(&own(values), &own(flags), style).unwrap()
     }
 
     fn words(line: &str) -> Vec<String> {
@@ -232,8 +269,20 @@ mod tests {
             let reading = read(&words(line), &program, &none, 2);
             assert_eq!((reading.clear, reading.certain), (false, certain), "{line}");
         }
-        let reading = read(&words("--unknown=1 s3 ls"), &program, &none, 2);
-        assert_eq!((reading.clear, reading.certain), (true, 2));
+    }
+
+    /// It is clear where `--exec-path=/tmp/evil` ends, but not what it makes of the command behind it.
+    #[test]
+    fn an_unknown_option_before_the_command_leaves_nothing_certain() {
+        let none = Options::default();
+        for (line, certain) in
+            [("--unknown=1 s3 ls", 0), ("s3 --unknown=1 ls", 1), ("s3 ls --known=1 --unknown", 2)]
+        {
+            let reading = read(&words(line), &none, &none, 2);
+            assert_eq!((reading.clear, reading.known, reading.certain), (false, false, certain), "{line}");
+        }
+        let behind = read(&words("s3 ls --unknown=1"), &none, &none, 2);
+        assert_eq!((behind.clear, behind.known, behind.certain), (true, false, 2));
     }
 
     #[test]
@@ -251,6 +300,17 @@ mod tests {
             assert_eq!(reading.words, ["apply"], "{line}");
             assert_eq!(Value::Object(reading.options), json!({"chdir": "x", "auto-approve": true}), "{line}");
         }
+    }
+
+    /// `git diff -C --output=x`: were `-C` git's own here, it would hide the option behind it.
+    #[test]
+    fn options_that_stand_first_mean_nothing_behind_a_word() {
+        let style = Style { options_first: true, ..Style::default() };
+        let program = Options::new(&["-C".to_owned()], &[], style).unwrap();
+        let first = read(&words("-C folder diff a"), &program, &Options::default(), 1);
+        assert_eq!((first.words, first.known), (words("diff a"), true));
+        let behind = read(&words("diff -C --output=x"), &program, &Options::default(), 1);
+        assert_eq!((behind.clear, behind.known, behind.certain), (false, false, 1));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::load;
 use crate::{
     Bundle,
-    mapping::{ACTION_RUN, ACTION_UNCLEAR, CommandLine, Mapped, MappingError},
+    mapping::{ACTION_RUN, ACTION_UNCLEAR, CommandLine, Mapped, MappingError, ToolCall},
     starter,
 };
 
@@ -23,6 +23,10 @@ fn line(words: &[&str]) -> CommandLine {
         cwd: "/work".into(),
         env: BTreeMap::new(),
     }
+}
+
+fn tool(bundle: &Bundle, server: &str, tool: &str, arguments: &Object) -> Result<Mapped, MappingError> {
+    bundle.mappings().tool(&ToolCall { server, tool, arguments, declared: None })
 }
 
 fn map(bundle: &Bundle, text: &str) -> Result<Mapped, MappingError> {
@@ -212,12 +216,11 @@ fn commands_bind_every_word_and_no_shipped_projection_ignores_any() {
 #[test]
 fn tool_projections_ignore_the_description_and_nothing_else() {
     let bundle = bundle();
-    let of = |tool: &str, arguments: &Value| {
-        bundle.mappings().tool("files", tool, arguments.as_object().unwrap()).unwrap()
-    };
+    let of =
+        |name: &str, arguments: &Value| tool(&bundle, "files", name, arguments.as_object().unwrap()).unwrap();
     let base = json!({"path": "/a", "content": "x", "edits": [], "dryRun": false, "source": "/s", "destination": "/d",
                       "description": "one wording"});
-    for (tool, ignored) in [
+    for (name, ignored) in [
         ("write_file", vec!["/action/properties/description"]),
         ("edit_file", vec!["/action/properties/description"]),
         ("create_directory", vec![]),
@@ -226,18 +229,18 @@ fn tool_projections_ignore_the_description_and_nothing_else() {
         ("delete_file", vec![]),
     ] {
         let pointers: Vec<String> =
-            of(tool, &base).projection.pointers().iter().map(ToString::to_string).collect();
-        assert_eq!(pointers, ignored, "{tool}");
-        for name in base.as_object().unwrap().keys() {
+            of(name, &base).projection.pointers().iter().map(ToString::to_string).collect();
+        assert_eq!(pointers, ignored, "{name}");
+        for member in base.as_object().unwrap().keys() {
             let mut changed = base.clone();
-            changed[name] = json!("something else");
-            let same = digest(of(tool, &changed)) == digest(of(tool, &base));
-            let advisory = name == "description" && !ignored.is_empty();
-            assert_eq!(same, advisory, "{tool} {name}");
+            changed[member] = json!("something else");
+            let same = digest(of(name, &changed)) == digest(of(name, &base));
+            let advisory = member == "description" && !ignored.is_empty();
+            assert_eq!(same, advisory, "{name} {member}");
         }
     }
     let others = of("write_file", &base);
-    let elsewhere = bundle.mappings().tool("other", "write_file", base.as_object().unwrap()).unwrap();
+    let elsewhere = tool(&bundle, "other", "write_file", base.as_object().unwrap()).unwrap();
     assert_ne!(digest(others), digest(elsewhere), "the server binds");
 }
 
@@ -253,23 +256,20 @@ fn a_tool_is_mapped_by_its_server_and_name_or_by_default() {
         ),
     ]);
     let sql = |sql: &str| json!({"sql": sql}).as_object().unwrap().clone();
-    let mapped = bundle.mappings().tool("db-1", "query", &sql("SELECT 1")).unwrap();
+    let mapped = tool(&bundle, "db-1", "query", &sql("SELECT 1")).unwrap();
     assert_eq!((mapped.action.name.as_str(), &mapped.context["verb"]), ("query", &json!("read")));
     assert_eq!((mapped.resource.kind.as_str(), mapped.resource.id.as_str()), ("Database", "db-1"));
     assert_eq!(mapped.resource.properties["tool"], "query");
 
-    let default = bundle.mappings().tool("files", "query", &sql("SELECT 1")).unwrap();
+    let default = tool(&bundle, "files", "query", &sql("SELECT 1")).unwrap();
     assert_eq!(default.action.name, "Mcp::tools/call");
     assert_eq!((default.resource.kind.as_str(), default.resource.id.as_str()), ("Mcp::Tool", "files/query"));
     assert_eq!(default.action.properties, sql("SELECT 1"));
     assert_eq!(default.context["mcp"], json!({"server": "files", "method": "tools/call", "tool": "query"}));
 
-    assert!(matches!(
-        bundle.mappings().tool("db-1", "query", &Object::new()),
-        Err(MappingError::Expression { .. })
-    ));
+    assert!(matches!(tool(&bundle, "db-1", "query", &Object::new()), Err(MappingError::Expression { .. })));
     // `a/b` + `c` and `a` + `b/c` must not be the same tool.
-    assert!(matches!(bundle.mappings().tool("a/b", "c", &Object::new()), Err(MappingError::Server(_))));
+    assert!(matches!(tool(&bundle, "a/b", "c", &Object::new()), Err(MappingError::Server(_))));
 }
 
 /// A mapping must not unbind the arguments that it leaves out.
@@ -285,7 +285,7 @@ fn arguments_bind_whatever_the_mapping_makes_of_them() {
     ]);
     let pay = |amount: u32| {
         let arguments = json!({"to": "x", "amount": amount});
-        digest(bundle.mappings().tool("bank", "pay", arguments.as_object().unwrap()).unwrap())
+        digest(tool(&bundle, "bank", "pay", arguments.as_object().unwrap()).unwrap())
     };
     assert_ne!(pay(1), pay(1_000_000));
 }

@@ -1,6 +1,7 @@
 //! Tests of whole bundles.
 
 mod deciding;
+mod declared;
 mod loading;
 mod mapping;
 mod properties;

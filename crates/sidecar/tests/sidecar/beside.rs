@@ -73,6 +73,7 @@ pub(crate) async fn call(socket: PathBuf, tool: &str) -> Exchange {
         direction: Direction::ToServer,
         message,
         tool_pin: None,
+        declared: None,
         provenance: Provenance::default(),
         trace: None,
     };
