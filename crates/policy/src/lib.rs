@@ -22,7 +22,7 @@ mod requirements;
 mod self_test;
 mod settings;
 pub mod signed;
-mod starter;
+mod templates;
 mod toml_reader;
 mod value;
 
@@ -36,4 +36,4 @@ pub use problem::{Problem, Problems};
 pub use request::Call;
 pub use self_test::{TestReport, TestResult};
 pub use settings::AuditDurability;
-pub use starter::starter;
+pub use templates::{Template, UnknownTemplate};

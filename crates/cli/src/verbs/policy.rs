@@ -1,11 +1,18 @@
 //! `countersign policy`: init, check, test, push, history, show, rollback.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Subcommand};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use countersign_model::Timestamp;
-use countersign_policy::{Bundle, BundleFiles, Problems, TestReport, starter};
+use countersign_policy::{Bundle, BundleFiles, Problems, Template, TestReport};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -24,7 +31,7 @@ use crate::{
     arg_required_else_help = true,
     after_help = "\
 Examples:
-  countersign policy init policy && countersign policy check policy
+  countersign policy init policy --template coding-agent
   countersign policy test policy
   countersign policy push policy --note \"hold IAM changes\"
   countersign policy history
@@ -37,11 +44,14 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Writes the starter bundle into a new folder.
+    /// Writes a bundle to start from into a new folder.
     Init {
         /// The folder.
         #[arg(default_value = "policy")]
         dir: PathBuf,
+        /// Which bundle to start from.
+        #[arg(long, default_value = Template::Starter.name(), value_parser = template())]
+        template: Template,
     },
     /// Loads a bundle and reports everything that is wrong with it, at once. Asks nobody.
     Check {
@@ -87,11 +97,7 @@ enum What {
 
 pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCode> {
     match arguments.what {
-        What::Init { dir } => {
-            bundle_dir::write(&dir, starter().iter())?;
-            println!("wrote the starter bundle to {0}; next: countersign policy test {0}", dir.display());
-            Ok(ExitCode::SUCCESS)
-        }
+        What::Init { dir, template } => init(&dir, template),
         What::Check { dir } => check(common, &bundle_dir::read(&dir)?),
         What::Test { dir } => test(common, &bundle_dir::read(&dir)?),
         What::Push { dir, note } => push(common, bundle_dir::read(&dir)?, note).await,
@@ -103,6 +109,25 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
             told(common, &made)
         }
     }
+}
+
+/// The templates by their names, with what each is for in the help.
+fn template() -> impl TypedValueParser<Value = Template> {
+    let choices = Template::ALL.map(|template| PossibleValue::new(template.name()).help(template.about()));
+    PossibleValuesParser::new(choices).try_map(|name| name.parse::<Template>())
+}
+
+fn init(dir: &Path, template: Template) -> Result<ExitCode> {
+    bundle_dir::write(dir, template.files().iter())?;
+    println!(
+        "wrote the {} bundle to {dir}\n\nNext:\n\
+         1. read {dir}/README.md, and name your groups in {dir}/approvals.toml\n\
+         2. countersign policy test {dir}\n\
+         3. countersign policy push {dir} --note \"the first policy\"",
+        template.name(),
+        dir = dir.display()
+    );
+    Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Serialize)]

@@ -24,12 +24,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use cedar_policy::Schema;
 use countersign_model::{Action, Object, Projection, Resource};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     CommandLine, Mapped, MappingError,
-    pattern::Pattern,
+    pattern::{OneOrMore, Pattern},
     target::Target,
     words::{Options, Reading, Style, read},
 };
@@ -309,21 +308,4 @@ fn read_match(
         return None;
     }
     Some((program.as_str().to_owned(), words.collect()))
-}
-
-/// One text, or several that mean the same.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMore {
-    One(String),
-    More(Vec<String>),
-}
-
-impl OneOrMore {
-    fn all(self) -> Vec<String> {
-        match self {
-            Self::One(text) => vec![text],
-            Self::More(texts) => texts,
-        }
-    }
 }

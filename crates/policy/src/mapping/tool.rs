@@ -4,11 +4,17 @@
 //! default. A server's word counts only where a `[[server]]` gives it a namespace to speak in
 //! (see [`super::declared`]).
 
+use std::sync::Arc;
+
 use cedar_policy::Schema;
 use countersign_model::{Action, Object, Projection, Resource};
 use serde_json::{Value, json};
 
-use super::{Mapped, MappingError, declared, pattern::Pattern, target::Target};
+use super::{
+    Mapped, MappingError, declared,
+    pattern::{OneOrMore, Pattern},
+    target::Target,
+};
 use crate::{problem::Problems, toml_reader::Section};
 
 /// The action of a tool call without a mapping.
@@ -31,7 +37,7 @@ pub(crate) struct Tools {
 struct Tool {
     server: Pattern,
     tool: Pattern,
-    target: Target,
+    target: Arc<Target>,
 }
 
 impl Tools {
@@ -45,20 +51,23 @@ impl Tools {
         let tools = &mut self.tools;
         section.tables("tool", problems, |section, problems| {
             let server = section.get::<String>("server", problems).unwrap_or_else(|| "*".to_owned());
-            let tool = section.require::<String>("match", problems);
+            let names = section.require::<OneOrMore>("match", problems).map_or(Vec::new(), OneOrMore::all);
             // The action's properties are the arguments, all of them, so that the digest binds them all.
-            let target = Target::read(section, &VARIABLES, false, schema, problems);
-            let (Some(tool), Some(target)) = (tool, target) else { return };
-            let tool = Tool { server: Pattern::new(&server), tool: Pattern::new(&tool), target };
-            if tools.iter().any(|earlier| earlier.covers(&tool)) {
-                let hint = "put the more particular one first";
-                problems.add(
-                    section.place_of("match"),
-                    "an earlier tool matches all that this one does",
-                    hint,
-                );
+            let target = Target::read(section, &VARIABLES, false, schema, problems).map(Arc::new);
+            let Some(target) = target else { return };
+            for name in &names {
+                let (server, target) = (Pattern::new(&server), Arc::clone(&target));
+                let tool = Tool { server, tool: Pattern::new(name), target };
+                if tools.iter().any(|earlier| earlier.covers(&tool)) {
+                    let hint = "put the more particular one first";
+                    problems.add(
+                        section.place_of("match"),
+                        "an earlier tool matches all that this one does",
+                        hint,
+                    );
+                }
+                tools.push(tool);
             }
-            tools.push(tool);
         });
         declared::Trusted::read(&mut self.trusted, section, problems);
     }

@@ -8,13 +8,12 @@ use serde_json::{Value, json};
 
 use super::load;
 use crate::{
-    Bundle,
+    Bundle, Template,
     mapping::{ACTION_RUN, ACTION_UNCLEAR, CommandLine, Mapped, MappingError, ToolCall},
-    starter,
 };
 
 fn bundle() -> Bundle {
-    Bundle::load(&starter()).unwrap()
+    Bundle::load(&Template::Starter.files()).unwrap()
 }
 
 fn line(words: &[&str]) -> CommandLine {
@@ -72,7 +71,7 @@ fn a_command_is_the_same_however_its_options_are_placed() {
         "kubectl --v 6 --context c -n=production apply -R -f x.yaml",
     ] {
         let mapped = map(&bundle, text).unwrap();
-        assert_eq!(mapped.action.name, "Infrastructure::apply", "{text}");
+        assert_eq!(mapped.action.name, "K8s::apply", "{text}");
         assert_eq!(mapped.resource.id, "production", "{text}");
         assert_eq!(mapped.files, ["x.yaml"], "{text}");
     }

@@ -5,7 +5,7 @@ mod declared;
 mod loading;
 mod mapping;
 mod properties;
-mod starter;
+mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};
 

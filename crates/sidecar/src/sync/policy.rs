@@ -136,7 +136,7 @@ mod tests {
 
     fn snapshot(revision: u64) -> Snapshot {
         Snapshot {
-            bundle: Arc::new(Bundle::load(&countersign_policy::starter()).unwrap()),
+            bundle: Arc::new(Bundle::load(&countersign_policy::Template::Starter.files()).unwrap()),
             revision: Revision(revision),
             jwks: Jwks::default(),
             activated_at: START,

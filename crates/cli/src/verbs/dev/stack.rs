@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use countersign_control_plane::{App, Running as Control, config::Config as ControlConfig};
 use countersign_model::{Digest, Seconds, TrustDomain};
 use countersign_pki::{Identity, JoinToken};
-use countersign_policy::{BundleFiles, starter};
+use countersign_policy::{BundleFiles, Template};
 use countersign_sidecar::{Config as SidecarConfig, Running as Beside, Sidecar};
 use serde_json::{Value, json};
 
@@ -202,7 +202,7 @@ async fn enforce(admin: &Api, bundle: Option<BundleFiles>) -> Result<()> {
     };
     let files = match (bundle, &active) {
         (Some(bundle), _) => bundle,
-        (None, None) => starter(),
+        (None, None) => Template::Starter.files(),
         (None, Some(_)) => return Ok(()),
     };
     let in_force = active.as_ref().and_then(|active| active.get("digest")).and_then(Value::as_str);
