@@ -106,5 +106,6 @@ fn story(ready: &Value) -> Story {
         check_token: text(&ready["check_token"]),
         admin_token: text(&ready["admin_token"]),
         reviewers: reviewers.iter().map(|one| (text(&one["name"]), text(&one["token"]))).collect(),
+        ..Story::default()
     }
 }

@@ -33,6 +33,7 @@ pub struct Site {
     sidecar: Option<Process>,
     story: Story,
     link: String,
+    settings: Vec<String>,
     folder: tempfile::TempDir,
 }
 
@@ -42,7 +43,19 @@ impl Site {
     /// # Panics
     /// When one of them does not become ready.
     pub async fn start(edit: impl FnOnce(&mut BTreeMap<String, String>)) -> Self {
+        Self::with_settings(edit, Vec::new()).await
+    }
+
+    /// The same, with more settings for the sidecar, as `key=value`.
+    ///
+    /// # Panics
+    /// When one of them does not become ready.
+    pub async fn with_settings(
+        edit: impl FnOnce(&mut BTreeMap<String, String>),
+        settings: Vec<String>,
+    ) -> Self {
         let mut site = Self::control_only(edit).await;
+        site.settings = settings;
         let added = json!({ "name": "site-agent", "owner": "owner@example.com" });
         let added = site.admin().post("/api/v1/agents", &added).await.ok();
         let token = site.folder.path().join("join-token");
@@ -63,6 +76,7 @@ impl Site {
             sidecar: None,
             story: Story { api: "http://127.0.0.1:0".into(), ..Story::default() },
             link: "127.0.0.1:0".into(),
+            settings: Vec::new(),
             folder,
         };
         site.start_control();
@@ -116,6 +130,8 @@ impl Site {
         let ready: Value = serde_json::from_str(&first).expect("the ready line is JSON");
         self.story.check = ready["check"].as_str().unwrap_or_default().to_owned();
         self.story.check_token = ready["check_token"].as_str().unwrap_or_default().to_owned();
+        self.story.mcp = ready["mcp"].as_str().unwrap_or_default().to_owned();
+        self.story.mcp_token = ready["mcp_token"].as_str().unwrap_or_default().to_owned();
         self.sidecar = Some(process);
     }
 
@@ -128,8 +144,8 @@ impl Site {
             format!("control={}", self.link),
             "check.listen=127.0.0.1:0".to_owned(),
         ];
-        for setting in usual {
-            command.args(["--set", &setting]);
+        for setting in usual.iter().chain(&self.settings) {
+            command.args(["--set", setting]);
         }
         let log = File::options().create(true).append(true).open(folder.join("sidecar.log")).expect("a log");
         command.stderr(Stdio::from(log));

@@ -16,6 +16,10 @@ pub struct Story {
     pub check: String,
     /// The check API's bearer token.
     pub check_token: String,
+    /// Where MCP servers are reached.
+    pub mcp: String,
+    /// The bearer token for that.
+    pub mcp_token: String,
     /// The token of the administrator, who owns the agent.
     pub admin_token: String,
     /// Name and token of each reviewer.

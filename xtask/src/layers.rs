@@ -59,7 +59,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 
 /// The one home, or the few, of each third-party crate that somebody may want to replace.
 const HOMES: [(&str, &[&str]); 16] = [
-    ("aws-lc-rs", &["model", "pki", "control-plane", "sidecar"]),
+    ("aws-lc-rs", &["model", "pki", "control-plane", "intercept", "sidecar"]),
     ("axum", &["control-plane", "intercept"]),
     ("bincode", &["protocol"]),
     ("cedar-policy", &["policy"]),

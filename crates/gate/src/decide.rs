@@ -30,6 +30,29 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Whether an operation could be permitted or held once its arguments are known. Nothing is decided
+    /// by it and nothing recorded: it says what may be shown as possible.
+    #[must_use]
+    pub fn could(&self, intent: &Intent) -> bool {
+        let engine = &self.engine;
+        let now = engine.ports.clock.now();
+        let Ok(snapshot) = engine.ports.policy.current(now) else { return false };
+        let agent = &engine.settings.agent;
+        // A mapping that needs the arguments cannot say yet what the operation would be.
+        let Ok(matter) = Matter::read(intent, agent, &snapshot.bundle, &Span::none(), None) else {
+            return true;
+        };
+        snapshot.bundle.could(&Call {
+            operation: &matter.operation,
+            agent,
+            asserted_subject: None,
+            met: &BTreeSet::new(),
+            now,
+        })
+    }
+}
+
 impl Answer {
     /// `permit`, `deny` or `hold`.
     #[must_use]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use countersign_approval::{Input, Phase, VoteDecision};
-use countersign_gate::{Answer, Cause, Held, Outcome, record::Kind};
+use countersign_gate::{Answer, Cause, Held, Outcome, hold::Waited, record::Kind};
 use countersign_model::Seconds;
 use countersign_testkit::{
     World,
@@ -52,6 +52,30 @@ async fn progress_is_told() {
     world.control.approve(world.control.last());
     drop(permitted(task.await.unwrap()));
     assert_eq!(*seen.lock().unwrap(), [Phase::Pending, Phase::Approved]);
+}
+
+#[tokio::test]
+async fn who_is_sent_away_leaves_the_request_open_and_finds_it_again() {
+    let world = World::new();
+    let held = world.held(deploy("1")).await;
+    let waited = world.gate.hold_within(held, async {}, |_| {}).await;
+    assert!(matches!(waited, Waited::Pending(status) if status.id == world.control.last()));
+    assert_eq!(world.control.phases(), [Phase::Pending], "nobody waits, and it is open nevertheless");
+    world.control.approve(world.control.last());
+    assert_eq!(world.journal.used(world.control.last()), 0, "an approval runs nothing by itself");
+    let again = world.held(deploy("1")).await;
+    let Waited::Answered(answer) = world.gate.hold_within(again, std::future::pending(), |_| {}).await else {
+        panic!("it is approved");
+    };
+    drop(permitted(answer));
+    assert_eq!(world.control.approvals().len(), 1);
+    // Who goes away after coming back is gone, as anybody is.
+    let held = world.held(deploy("2")).await;
+    drop(world.gate.hold_within(held, async {}, |_| {}).await);
+    let task = hold(&world, world.held(deploy("2")).await);
+    eventually("somebody waits again", || world.gate.waiting() == 1).await;
+    task.abort();
+    eventually("it is cancelled", || world.control.phases().last() == Some(&Phase::Cancelled)).await;
 }
 
 #[tokio::test]

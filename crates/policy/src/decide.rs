@@ -116,6 +116,25 @@ impl Bundle {
         explanation
     }
 
+    /// Whether an operation could be permitted or held, if the properties of its action were the right
+    /// ones: it is asked about before they are known. Policies that read them count as they would have to,
+    /// so the answer may be a hopeful yes, and is never a no about what would be let through.
+    #[must_use]
+    pub fn could(&self, call: &Call<'_>) -> bool {
+        let Ok(prepared) = Prepared::new(call, &self.store, &self.index) else { return false };
+        let outcome = self.evaluate(&prepared);
+        if outcome.errors.iter().any(|(policy, _)| !policy.reads_properties) {
+            return false;
+        }
+        let stands = |forbid: &&Compiled| !forbid.reads_properties && forbid.approval.is_none();
+        if outcome.forbids.iter().any(stands) {
+            return false;
+        }
+        let open = outcome.silent.iter().chain(outcome.errors.iter().map(|(policy, _)| policy));
+        let hopeful = |policy: &&Compiled| policy.reads_properties && policy.effect == PolicyEffect::Permit;
+        !outcome.permits.is_empty() || open.copied().any(|policy| hopeful(&policy))
+    }
+
     pub(crate) fn evaluate(&self, prepared: &Prepared) -> Outcome<'_> {
         let slice = self.index.slice(&prepared.action, prepared.resource.entity_type());
         evaluate(&self.policies, slice, prepared)

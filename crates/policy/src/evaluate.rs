@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use cedar_policy_core::{ast::Expr, ast::Policy, evaluator::Evaluator, extensions::Extensions};
 use countersign_model::{DecidingPolicy, PolicyEffect, RequirementName};
 
-use crate::{index::Bucket, policies::LoadedPolicy, request::Prepared, value::as_bool};
+use crate::{expr::depends_on, index::Bucket, policies::LoadedPolicy, request::Prepared, value::as_bool};
 
 /// A policy, ready to be evaluated.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Compiled {
     pub(crate) file: String,
     pub(crate) line: u32,
     pub(crate) policy: Policy,
+    /// Whether its answer can depend on the properties of the action.
+    pub(crate) reads_properties: bool,
     /// Scope and clauses as one expression. Cedar builds it anew at each evaluation.
     condition: Expr,
 }
@@ -29,8 +31,10 @@ pub(crate) struct Compiled {
 impl Compiled {
     pub(crate) fn new(loaded: LoadedPolicy) -> Self {
         let policy: &Policy = loaded.policy.as_ref();
+        let condition = policy.condition();
         Self {
-            condition: policy.condition(),
+            reads_properties: depends_on(&condition, "action"),
+            condition,
             policy: policy.clone(),
             id: loaded.id,
             effect: loaded.effect,

@@ -95,6 +95,18 @@ fn truth(expr: &Expr, name: &str, approved: bool) -> Option<bool> {
     }
 }
 
+/// Whether a condition can depend on a member of the context.
+pub(crate) fn depends_on(expr: &Expr, member: &str) -> bool {
+    match expr.expr_kind() {
+        ExprKind::Var(Var::Context) => true,
+        ExprKind::GetAttr { expr, attr } | ExprKind::HasAttr { expr, attr } if is_context(expr) => {
+            attr == member
+        }
+        ExprKind::ExtHasAttr { expr, attrs } if is_context(expr) => attrs.first() == member,
+        _ => children(expr).into_iter().any(|child| depends_on(child, member)),
+    }
+}
+
 /// Which entities evaluation can look into, starting from those that a request names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reach {
@@ -253,6 +265,19 @@ mod tests {
         ));
         assert!(reach.tags);
         assert_eq!(named.len(), 2);
+    }
+
+    #[test]
+    fn a_condition_depends_on_what_it_reads_and_on_a_context_taken_whole() {
+        for dependent in [
+            "when { context.action.path like \"/etc/*\" }",
+            "when { context has action.path }",
+            "when { !(context has action) || resource.x }",
+            "when { context == {x: 1} }",
+        ] {
+            assert!(depends_on(&condition(dependent), "action"), "{dependent}");
+        }
+        assert!(!depends_on(&condition("when { context.mcp.action == 1 && context has time }"), "action"));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //!
 //! What is merged is given ([`Sources`]); [`Sources::of_process`] is the only way from here to files and
 //! the environment.
+//!
+//! An item of a list is a setting by its number, from 0: `mcp.servers.0.name`.
 
 use std::{collections::BTreeMap, env, fmt, fs, path::Path, str::FromStr};
 
@@ -109,23 +111,30 @@ impl Settings {
             } else {
                 format!("{prefix}.{}", key.get_ref())
             };
-            let line = line_of(text, key.span().start);
-            let plain = match value.get_ref() {
-                DeValue::Table(inner) => {
-                    self.add_table(text, &path, inner);
-                    continue;
-                }
-                DeValue::String(plain) => plain.to_string(),
-                DeValue::Integer(number) => number.as_str().to_owned(),
-                DeValue::Boolean(flag) => flag.to_string(),
-                DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) => {
-                    self.problems
-                        .push(format!("line {line}: {path} takes a text, a whole number, true or false"));
-                    continue;
-                }
-            };
-            self.values.insert(path, Setting { text: plain, origin: Origin::File { line } });
+            self.add_value(text, path, line_of(text, key.span().start), value.get_ref());
         }
+    }
+
+    fn add_value(&mut self, text: &str, path: String, line: usize, value: &DeValue<'_>) {
+        let plain = match value {
+            DeValue::Table(inner) => return self.add_table(text, &path, inner),
+            DeValue::Array(items) => {
+                for (number, item) in items.iter().enumerate() {
+                    let line = line_of(text, item.span().start);
+                    self.add_value(text, format!("{path}.{number}"), line, item.get_ref());
+                }
+                return;
+            }
+            DeValue::String(plain) => plain.to_string(),
+            DeValue::Integer(number) => number.as_str().to_owned(),
+            DeValue::Boolean(flag) => flag.to_string(),
+            DeValue::Float(_) | DeValue::Datetime(_) => {
+                self.problems
+                    .push(format!("line {line}: {path} takes a text, a whole number, true or false"));
+                return;
+            }
+        };
+        self.values.insert(path, Setting { text: plain, origin: Origin::File { line } });
     }
 
     fn add_variable(&mut self, name: &str, text: &str, prefix: &str, known: &[&str]) {
@@ -153,6 +162,18 @@ impl Settings {
                 None
             }
         }
+    }
+
+    /// Whether there is a setting of that name or below it: an item of a list, a table.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        let below = format!("{key}.");
+        self.values.keys().any(|known| known == key || known.starts_with(&below))
+    }
+
+    /// Reads a list of texts, `key.0`, `key.1` and so on.
+    pub fn take_list(&mut self, key: &str) -> Vec<String> {
+        (0..).map_while(|number| self.take(&format!("{key}.{number}"))).collect()
     }
 
     /// Reads a setting into `field`, which keeps its default when there is none.
@@ -257,9 +278,20 @@ mod tests {
     }
 
     #[test]
+    fn items_of_lists_are_settings_by_their_number() {
+        let file = "[[servers]]\nname = \"a\"\n[[servers]]\nname = \"b\"\nhosts = [\"x\", \"y\"]\n";
+        let mut settings = merge(file, &[], &[pair("servers.1.name", "c")]);
+        assert!(settings.has("servers.1") && settings.has("servers.1.hosts") && !settings.has("servers.2"));
+        assert_eq!(settings.take::<String>("servers.0.name").unwrap(), "a");
+        assert_eq!(settings.take::<String>("servers.1.name").unwrap(), "c");
+        assert_eq!(settings.take_list("servers.1.hosts"), ["x", "y"]);
+        settings.finish().unwrap();
+    }
+
+    #[test]
     fn every_mistake_is_kept_with_its_place() {
         let mut settings = merge(
-            "latency = 3\ndata = [1]\n[times]\ndrain = \"soon\"\n",
+            "latency = 3\ndata = 1.5\n[times]\ndrain = \"soon\"\n",
             &[pair("PROGRAM_DTAA", "x")],
             &[pair("colour", "red")],
         );

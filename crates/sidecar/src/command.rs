@@ -139,9 +139,14 @@ fn announce(running: &Running, json: bool) {
             "check": check,
             "check_socket": running.socket(),
             "check_token": running.check_token(),
+            "mcp": running.mcp().map(|(address, _)| format!("http://{address}")),
+            "mcp_token": running.mcp().map(|(_, token)| token),
         });
         println!("{line}");
     } else {
         tracing::info!(agent = %running.agent(), check, socket = %running.socket().display(), "ready");
+        if let Some((address, _)) = running.mcp() {
+            tracing::info!(%address, "MCP servers are reached here");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The sidecar's configuration: a TOML file, overridden by the environment, overridden by flags.
 
+mod mcp;
+
 use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr},
@@ -12,6 +14,8 @@ use countersign_pki::JoinToken;
 use countersign_settings::Settings;
 pub use countersign_settings::{ConfigProblems, Sources};
 use countersign_telemetry::LogConfig;
+
+pub use self::mcp::{CredentialConfig, McpConfig, McpServerConfig, SecretSource};
 
 /// What an environment variable must start with to be a setting.
 const ENVIRONMENT_PREFIX: &str = "COUNTERSIGN_SIDECAR_";
@@ -33,6 +37,8 @@ pub struct Config {
     pub check: CheckConfig,
     /// The unix socket.
     pub socket: SocketConfig,
+    /// The MCP servers that agents reach through the sidecar over HTTP.
+    pub mcp: McpConfig,
     /// How many bytes of audit events may wait for the control plane before operations are denied.
     pub spool_max_bytes: u64,
     /// Spans of time.
@@ -89,7 +95,7 @@ impl Default for Times {
 }
 
 /// Every setting there is.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "data",
     "control",
     "agent",
@@ -98,6 +104,7 @@ const KEYS: [&str; 13] = [
     "check.trust_subject",
     "socket.path",
     "socket.users",
+    "mcp.listen",
     "spool.max_bytes",
     "times.refusal_stands",
     "times.drain",
@@ -120,6 +127,7 @@ impl Config {
                 trust_subject: false,
             },
             socket: SocketConfig::default(),
+            mcp: McpConfig::default(),
             spool_max_bytes: 256 * 1024 * 1024,
             times: Times::default(),
             log: LogConfig::default(),
@@ -181,6 +189,7 @@ fn read_listeners(settings: &mut Settings, config: &mut Config) {
     let path: Option<String> = settings.take("socket.path");
     config.socket.path = path.map(PathBuf::from);
     settings.read_into("socket.users", &mut config.socket.users);
+    config.mcp = mcp::read(settings);
     if !config.check.listen.ip().is_loopback() {
         settings.problem(format!(
             "check.listen = \"{}\": the check token would travel in the clear, and the agent is on this \
@@ -226,6 +235,7 @@ mod tests {
 
     fn uncommented(line: &str) -> String {
         match line.strip_prefix("# ") {
+            Some(table) if table.starts_with("[[") => table.to_owned(),
             Some(setting) if setting.split(" = ").next().is_some_and(is_word) => setting.to_owned(),
             _ => line.to_owned(),
         }

@@ -13,5 +13,6 @@ mod crashes;
 mod decisions;
 mod grants;
 mod hostile;
+mod mcp;
 mod offline;
 mod self_approval;

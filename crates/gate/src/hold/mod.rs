@@ -12,14 +12,18 @@
 //! A new bundle revision does not end a pending request by itself: the operation is evaluated again
 //! (I7), and only if policy now says something else than what is being asked is the request taken back.
 //!
+//! Who asks may have to be answered before people have decided ([`Gate::hold_within`]). The request then
+//! stays open although nobody waits for it, so that the same operation attaches to it when it comes again.
+//! It runs only then, never by itself.
+//!
 //! What is remembered does not outlive the process. After a restart the same operation is a new request;
 //! the old one is cancelled by the control plane, which misses its requester.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use countersign_approval::{CancelReason, GrantClaims, Phase, Status, grant::GRANT_TYPE};
 use countersign_model::{ApprovalId, Decision, RequirementName, names};
-use tokio::sync::mpsc::OwnedPermit;
+use tokio::sync::{mpsc::OwnedPermit, watch};
 use tracing::{Instrument, Span, field, info_span, warn};
 
 use crate::{
@@ -123,6 +127,52 @@ impl Gate {
         let answer = self.engine.hold(held, progress, &span).instrument(span.clone()).await;
         drop(counted);
         answer
+    }
+}
+
+/// How a wait with an end came out.
+#[derive(Debug)]
+#[must_use = "an operation that nobody answers hangs"]
+pub enum Waited {
+    /// It is decided.
+    Answered(Answer),
+    /// It is not, and who asked waits no longer. The request stays open.
+    Pending(Status),
+}
+
+impl Gate {
+    /// As [`Gate::hold`], but who asks waits no longer than until `end`. The request stays open then, and
+    /// the same operation attaches to it when it is held again. When the returned future is dropped
+    /// before, the requester counts as gone.
+    pub async fn hold_within(
+        &self,
+        held: Held,
+        end: impl Future<Output = ()> + Send,
+        mut progress: impl FnMut(&Status) + Send,
+    ) -> Waited {
+        let (told, mut news) = watch::channel(None);
+        let mut hold = std::pin::pin!(self.hold(held, |status: &Status| {
+            told.send_replace(Some(status.clone()));
+            progress(status);
+        }));
+        let over = async {
+            end.await;
+            // What is decided is carried through: a grant that is half used would be lost.
+            let is_pending =
+                |status: &Option<Status>| status.as_ref().is_some_and(|s| s.phase == Phase::Pending);
+            match news.wait_for(is_pending).await {
+                Ok(status) => status.clone(),
+                Err(_) => None,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = &mut hold => Waited::Answered(answer),
+            Some(status) = over => {
+                self.engine.pending.stay(status.id);
+                Waited::Pending(status)
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which approvals have been asked for, by digest, so that retries attach to them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -29,6 +29,8 @@ pub(crate) struct Pending {
 struct State {
     entries: HashMap<Digest, Entry>,
     waiters: HashMap<ApprovalId, usize>,
+    /// Requests whose last waiter was sent away to come again: his leaving ends nothing.
+    staying: HashSet<ApprovalId>,
 }
 
 struct Entry {
@@ -131,7 +133,14 @@ impl Pending {
 
     /// One more waits for an approval.
     pub(crate) fn join(&self, id: ApprovalId) {
-        *self.lock().waiters.entry(id).or_default() += 1;
+        let mut state = self.lock();
+        state.staying.remove(&id);
+        *state.waiters.entry(id).or_default() += 1;
+    }
+
+    /// Who waits for it is told to come again: it stays open when he leaves.
+    pub(crate) fn stay(&self, id: ApprovalId) {
+        self.lock().staying.insert(id);
     }
 
     /// How many wait.
@@ -150,7 +159,7 @@ impl Pending {
             return false;
         }
         state.waiters.remove(&id);
-        true
+        !state.staying.remove(&id)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

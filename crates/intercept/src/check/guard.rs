@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use countersign_model::Digest;
-use http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 
 use super::problem::Rejection;
 
@@ -28,14 +28,21 @@ impl Token {
 
 /// Lets a request through that carries the token (AuthZEN §11.3).
 pub(super) async fn demand_token(State(token): State<Token>, request: Request<Body>, next: Next) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    match unauthorized(token, request.headers(), "send the check token as `Authorization: Bearer …`") {
+        Some(refused) => refused,
+        None => next.run(request).await,
+    }
+}
+
+/// The answer to a request that does not carry the token; `None` when it does.
+pub(crate) fn unauthorized(token: Token, headers: &HeaderMap, message: &'static str) -> Option<Response> {
+    let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     let error = match given.map(bearer) {
-        Some(Some(given)) if Digest::of(given) == token.0 => return next.run(request).await,
+        Some(Some(given)) if Digest::of(given) == token.0 => return None,
         None => "Bearer realm=\"countersign\"",
         Some(_) => "Bearer realm=\"countersign\", error=\"invalid_token\"",
     };
-    let message = "send the check token as `Authorization: Bearer …`";
-    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, error)], message).into_response()
+    Some((StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, error)], message).into_response())
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
@@ -54,7 +61,8 @@ pub(super) async fn demand_local_host(request: Request<Body>, next: Next) -> Res
     Rejection { status: StatusCode::MISDIRECTED_REQUEST, message }.into_response()
 }
 
-fn is_local(host: &str) -> bool {
+/// Whether a host, with or without a port, is this machine.
+pub(crate) fn is_local(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),

@@ -46,6 +46,7 @@ use countersign_gate::Gate;
 use countersign_model::Seconds;
 
 pub use guard::Token;
+pub(crate) use guard::{is_local, unauthorized};
 pub use listen::{Peers, serve_tcp, serve_unix};
 
 use memory::{Denials, Keys};

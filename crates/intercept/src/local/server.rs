@@ -15,9 +15,7 @@ use axum::{
     routing::post,
 };
 use countersign_approval::Status;
-use countersign_gate::{
-    Answer, Denial, Execution, Gate, Held, Intent, Interceptor, Outcome, ports::BrokerError,
-};
+use countersign_gate::{Answer, Execution, Gate, Held, Intent, Interceptor, Outcome, ports::BrokerError};
 use countersign_model::{ApprovalId, EvaluationId, strict_json};
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -155,7 +153,7 @@ impl Desk {
                     answer = self.hold(held, &events) => answer,
                     // Dropping the hold withdraws the request: its requester cannot be told any more.
                     () = self.settings.stop.cancelled() => {
-                        return say(&events, Event::Denied(stopping(evaluation))).await;
+                        return say(&events, Event::Denied(DeniedEvent::stopping(evaluation))).await;
                     }
                 }
             }
@@ -168,8 +166,8 @@ impl Desk {
                     self.run(permit.consume(), place).await;
                 }
             }
-            Answer::Denied(denial) => say(&events, Event::Denied(denied(&denial))).await,
-            Answer::Held(held) => say(&events, Event::Denied(still_held(&held))).await,
+            Answer::Denied(denial) => say(&events, Event::Denied(DeniedEvent::of(&denial))).await,
+            Answer::Held(held) => say(&events, Event::Denied(DeniedEvent::still_held(&held))).await,
         }
     }
 
@@ -281,40 +279,5 @@ fn waiting(status: &Status, console: Option<&str>) -> WaitingEvent {
         decide_by: status.decide_by,
         progress: status.progress.clone(),
         link: console.map(|console| format!("{}/approvals/{}", console.trim_end_matches('/'), status.id)),
-    }
-}
-
-fn denied(denial: &Denial) -> DeniedEvent {
-    DeniedEvent {
-        evaluation: Some(denial.evaluation),
-        approval: denial.approval,
-        code: denial.cause.code().to_owned(),
-        retry: denial.cause.is_transient() || denial.is_expiry(),
-        message: denial.cause.to_string(),
-        policies: denial.policies.clone(),
-    }
-}
-
-/// The sidecar stops before anybody has decided.
-fn stopping(evaluation: EvaluationId) -> DeniedEvent {
-    DeniedEvent {
-        evaluation: Some(evaluation),
-        approval: None,
-        code: "stopping".to_owned(),
-        retry: true,
-        message: "the sidecar is being stopped, and the request was withdrawn".to_owned(),
-        policies: Vec::new(),
-    }
-}
-
-/// Policy asks for something else each time it is asked.
-fn still_held(held: &Held) -> DeniedEvent {
-    DeniedEvent {
-        evaluation: Some(held.evaluation()),
-        approval: None,
-        code: "superseded".to_owned(),
-        retry: true,
-        message: "policy changed while it was held".to_owned(),
-        policies: held.policies().to_vec(),
     }
 }

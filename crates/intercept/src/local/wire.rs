@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use countersign_approval::{Phase, Progress};
+use countersign_gate::{Denial, Held};
 use countersign_model::{
     ApprovalId, DecidingPolicy, Digest, EvaluationId, Provenance, RequirementName, Timestamp,
 };
@@ -205,6 +206,44 @@ pub struct DeniedEvent {
     /// The policies that decided.
     #[serde(default)]
     pub policies: Vec<DecidingPolicy>,
+}
+
+impl DeniedEvent {
+    /// What a requester is told of a denial.
+    pub(crate) fn of(denial: &Denial) -> Self {
+        Self {
+            evaluation: Some(denial.evaluation),
+            approval: denial.approval,
+            code: denial.cause.code().to_owned(),
+            retry: denial.cause.is_transient() || denial.is_expiry(),
+            message: denial.cause.to_string(),
+            policies: denial.policies.clone(),
+        }
+    }
+
+    /// The sidecar stops before anybody has decided.
+    pub(crate) fn stopping(evaluation: EvaluationId) -> Self {
+        Self {
+            evaluation: Some(evaluation),
+            approval: None,
+            code: "stopping".to_owned(),
+            retry: true,
+            message: "the sidecar is being stopped, and the request was withdrawn".to_owned(),
+            policies: Vec::new(),
+        }
+    }
+
+    /// Policy asks for something else each time it is asked.
+    pub(crate) fn still_held(held: &Held) -> Self {
+        Self {
+            evaluation: Some(held.evaluation()),
+            approval: None,
+            code: "superseded".to_owned(),
+            retry: true,
+            message: "policy changed while it was held".to_owned(),
+            policies: held.policies().to_vec(),
+        }
+    }
 }
 
 /// How an execution ended.

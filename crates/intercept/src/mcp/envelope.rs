@@ -59,7 +59,11 @@ impl Id {
     }
 
     fn read(raw: &RawValue) -> Option<Self> {
-        let text = raw.get();
+        Self::from_raw(raw.get())
+    }
+
+    /// The id that is written so.
+    pub(super) fn from_raw(text: &str) -> Option<Self> {
         let key = match serde_json::from_str(text).ok()? {
             serde_json::Value::String(text) => format!("text {text}"),
             // 1, 1.0 and 1e0 are one id to some readers, so they are one here.

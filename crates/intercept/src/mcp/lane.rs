@@ -49,10 +49,12 @@ pub(super) enum LaneError {
 /// What an answer from the other side answers.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answered {
-    /// A request that was forwarded, or one that policy never looked at.
+    /// A request that was forwarded.
     Forward,
-    /// A request that was never forwarded: no such answer can be honest.
+    /// A request that is being decided about: no such answer can be honest.
     Forged,
+    /// No request that is under way. It may be one that policy never looked at.
+    Unasked,
 }
 
 impl Lane {
@@ -124,7 +126,7 @@ impl Lane {
                 requests.under_way.insert(id.clone(), deciding);
                 Answered::Forged
             }
-            None => Answered::Forward,
+            None => Answered::Unasked,
         }
     }
 

@@ -14,9 +14,22 @@ use crate::local::wire::Direction;
 const PARAMS: &str = "params";
 /// The member of an operation's context that says that a request goes from the server to the client.
 const DIRECTION: &str = "direction";
+/// The member of an operation's context that says where a URL leads that a server wants opened.
+const URL: &str = "url";
 
 /// The parameters that the protocol knows, as far as evaluated requests have them.
-const KNOWN_PARAMS: [&str; 8] = ["_meta", "arguments", "name", "ref", "requestId", "task", "taskId", "uri"];
+const KNOWN_PARAMS: [&str; 10] = [
+    "_meta",
+    "arguments",
+    "inputResponses",
+    "name",
+    "ref",
+    "requestId",
+    "requestState",
+    "task",
+    "taskId",
+    "uri",
+];
 
 /// A message as it comes from a client of the local API.
 #[derive(Debug, Clone)]
@@ -60,20 +73,48 @@ pub fn intent(observed: Observed) -> Result<Intent, Unreadable> {
         Envelope::Notification { method, .. } => return Err(unreadable(&method, "not a request".to_owned())),
         Envelope::Response { .. } => return Err(unreadable("", "not a request".to_owned())),
     };
-    let (params, meta) =
-        read_params(params.as_deref().unwrap_or("{}")).map_err(|why| unreadable(&method, why))?;
-    let act = match (observed.direction, method.as_str()) {
-        (Direction::ToServer, "tools/call") => call(&observed.server, params, observed.declared),
-        (direction, _) => Ok(request(&observed.server, direction, &method, params)),
+    let seen = Seen {
+        server: &observed.server,
+        direction: observed.direction,
+        method: &method,
+        params: params.as_deref(),
     };
+    let (act, trace) = act(&seen, observed.declared)?;
     Ok(Intent {
         interceptor: Interceptor::Mcp,
-        act: act.map_err(|why| unreadable(&method, why))?,
+        act,
         provenance: observed.provenance,
         asserted_subject: None,
-        trace: meta.and_then(|meta| traceparent(&meta)).or(observed.trace),
+        trace: trace.or(observed.trace),
         tool_pin: observed.tool_pin,
     })
+}
+
+/// A request whose envelope has been read strictly.
+pub(super) struct Seen<'a> {
+    /// The server's name.
+    pub(super) server: &'a str,
+    /// Which way the message goes.
+    pub(super) direction: Direction,
+    /// What is asked.
+    pub(super) method: &'a str,
+    /// The raw parameters.
+    pub(super) params: Option<&'a str>,
+}
+
+/// What a request is to do, and the `traceparent` in its `_meta`. `declared` is the mapping that the
+/// definition of the tool has, if it calls one.
+///
+/// # Errors
+/// When its parameters can be read in more than one way, or lack what they need.
+pub(super) fn act(seen: &Seen<'_>, declared: Option<Value>) -> Result<(Act, Option<String>), Unreadable> {
+    let unreadable = |why| Unreadable { about: format!("{}/{}", seen.server, seen.method), why };
+    let (params, meta) = read_params(seen.params.unwrap_or("{}")).map_err(unreadable)?;
+    let act = match (seen.direction, seen.method) {
+        (Direction::ToServer, "tools/call") => call(seen.server, params, declared),
+        (direction, method) => Ok(request(seen.server, direction, method, params)),
+    };
+    Ok((act.map_err(unreadable)?, meta.and_then(|meta| traceparent(&meta))))
 }
 
 /// The parameters, strictly read, and the raw `_meta`. That one belongs to the protocol: it carries
@@ -114,8 +155,20 @@ fn request(server: &str, direction: Direction, method: &str, params: Object) -> 
     let mut facts = Object::new();
     if direction == Direction::ToClient {
         facts.insert(DIRECTION.to_owned(), Value::from("to_client"));
+        if let Some(url) = params.get("url").and_then(Value::as_str) {
+            facts.insert(URL.to_owned(), place(url));
+        }
     }
     Act::Method { server: server.to_owned(), method: method.to_owned(), params, facts }
+}
+
+/// Where a URL that a person is to open leads: policies must not have to take texts apart. One that is not
+/// absolute leads nowhere.
+fn place(url: &str) -> Value {
+    let uri: Option<http::Uri> = url.parse().ok();
+    let part = |part: Option<&str>| part.unwrap_or_default().to_ascii_lowercase();
+    let (scheme, host) = uri.as_ref().map_or((None, None), |uri| (uri.scheme_str(), uri.host()));
+    serde_json::json!({"scheme": part(scheme), "host": part(host)})
 }
 
 fn traceparent(meta: &RawValue) -> Option<String> {
@@ -190,6 +243,23 @@ mod tests {
         let message =
             r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{"messages":[]}}"#;
         assert_ne!(read_as(Direction::ToClient, message).unwrap().act, read(message).unwrap().act);
+    }
+
+    #[test]
+    fn a_url_to_be_opened_is_known_by_where_it_leads() {
+        for (url, scheme, host) in [
+            ("https://Accounts.example.com/login?x=1", "https", "accounts.example.com"),
+            ("https://accounts.example.com@evil.example/", "https", "evil.example"),
+            ("/relative", "", ""),
+            ("https://exa mple", "", ""),
+        ] {
+            let message = json!({"jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": {"mode": "url", "url": url}});
+            let Act::Method { facts, .. } = read_as(Direction::ToClient, &message.to_string()).unwrap().act
+            else {
+                panic!("not a method");
+            };
+            assert_eq!(facts["url"], json!({"scheme": scheme, "host": host}), "{url}");
+        }
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Pins {
 impl Pinned {
     /// Reads a definition. Its digest is the same however it is spaced, and of its bytes where no one form
     /// exists; a mapping is taken from it only if every reader reads the definition alike.
-    fn of(definition: &str) -> Self {
+    pub(super) fn of(definition: &str) -> Self {
         let read = strict_json::parse(definition.as_bytes()).ok();
         let canonical = read.as_ref().and_then(|value| to_canonical_json(value).ok());
         let declared = read.as_ref().and_then(|value| value.pointer("/inputSchema/x-authzen-mapping"));

@@ -10,6 +10,9 @@ pub const DENIED: i32 = -32001;
 /// COAZ-MCP's code for a decision that could not be had.
 pub const UNAVAILABLE: i32 = -32603;
 
+/// The code of what people are still deciding about.
+pub const PENDING: &str = "pending";
+
 /// A tool result that says why the call was refused, so that the model can read it.
 #[must_use]
 pub fn tool_result(id: &str, denied: &DeniedEvent) -> Vec<u8> {
@@ -41,7 +44,11 @@ pub fn unacceptable(refused: &EnvelopeError) -> Vec<u8> {
 /// What was refused, why, and by what, in one text.
 #[must_use]
 pub fn describe(denied: &DeniedEvent) -> String {
-    let mut text = format!("Countersign did not let this through: {}.", denied.message.trim_end_matches('.'));
+    let message = denied.message.trim_end_matches('.');
+    let mut text = match denied.code.as_str() {
+        PENDING => format!("{message}."),
+        _ => format!("Countersign did not let this through: {message}."),
+    };
     for policy in &denied.policies {
         text.push_str(&format!("\nPolicy {}", policy.id));
         if let Some(reason) = &policy.reason {
@@ -53,6 +60,9 @@ pub fn describe(denied: &DeniedEvent) -> String {
     }
     if let Some(approval) = denied.approval {
         text.push_str(&format!("\nApproval {approval}"));
+    }
+    if denied.code == PENDING {
+        return text;
     }
     let advice = if denied.retry {
         "\nNothing was executed. The same call may be made again later."

@@ -157,8 +157,8 @@ impl Relay {
             }
             Ok(Envelope::Response { id, result }) => {
                 let outcome = outcome(result.is_some());
-                match id.map_or(Answered::Forward, |id| self.asks.answer(&id, outcome)) {
-                    Answered::Forward => self.pass(to_server, line).await,
+                match id.map_or(Answered::Unasked, |id| self.asks.answer(&id, outcome)) {
+                    Answered::Forward | Answered::Unasked => self.pass(to_server, line).await,
                     Answered::Forged => warn!("the client answered what it was not asked; not forwarded"),
                 }
             }
@@ -204,7 +204,7 @@ impl Relay {
                 }
             }
             FromServer::Answer { id, success } => match self.calls.answer(&id, outcome(success)) {
-                Answered::Forward => {
+                Answered::Forward | Answered::Unasked => {
                     self.pins.answered(&id, content(&line));
                     self.pass(&self.to_client, line).await;
                 }
@@ -395,9 +395,9 @@ fn passes(method: &str) -> bool {
     method == "ping"
 }
 
-/// The requests of a server that policy looks at: both have the client's model or user do something.
+/// The requests of a server that policy looks at: whatever has the client do more than answer.
 fn asks_the_client(method: &str) -> bool {
-    matches!(method, "sampling/createMessage" | "elicitation/create")
+    method != "ping"
 }
 
 fn outcome(success: bool) -> OutcomeReport {

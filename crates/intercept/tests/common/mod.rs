@@ -19,7 +19,8 @@ unless { context.approvals.contains("sre") };
 forbid (principal, action == Exec::Action::"run", resource == Exec::Program::"rm");
 
 permit (principal, action in [
-  Mcp::Action::"initialize", Mcp::Action::"tools/list", Mcp::Action::"tools/call", Mcp::Action::"resources/read"
+  Mcp::Action::"initialize", Mcp::Action::"tools/list", Mcp::Action::"tools/call", Mcp::Action::"resources/read",
+  Mcp::Action::"roots/list"
 ], resource);
 @id("mcp.write") @approval("sre") @reason("Writing needs an SRE")
 forbid (principal, action == Mcp::Action::"tools/call", resource == Mcp::Tool::"files/write")

@@ -234,3 +234,41 @@ fn an_explanation_names_everybody_who_was_asked() {
     assert_eq!(explanation.considered[1].line, 5);
     assert_eq!(explanation.policies_in_bundle, 5);
 }
+
+/// What is shown as possible must not be less than what is, and not what never is.
+#[test]
+fn what_could_be_permitted_is_told_without_the_properties() {
+    let policies = r#"
+permit (principal, action == Action::"read", resource) when { context.action.path like "/tmp/*" };
+permit (principal, action in [Action::"write", Action::"drop", Action::"send"], resource);
+@approval("sre")
+forbid (principal, action == Action::"write", resource) unless { context.approvals.contains("sre") };
+forbid (principal, action == Action::"drop", resource);
+forbid (principal, action == Action::"send", resource) when { context.action.to != "team" };
+forbid (principal, action == Action::"send", resource == Service::"old") when { resource.gone };
+"#;
+    let bundle = load(&[("approvals.toml", APPROVALS), ("policies/p.cedar", policies)]);
+    let could = |action: &str, service: &str| {
+        let operation =
+            operation(json!({"action": {"name": action}, "resource": {"type": "Service", "id": service}}));
+        let agent: AgentName = "a".parse().unwrap();
+        let met = names(&[]);
+        bundle.could(&Call {
+            operation: &operation,
+            agent: &agent,
+            asserted_subject: None,
+            met: &met,
+            now: noon(),
+        })
+    };
+    for (action, service, expected) in [
+        ("read", "web", true),
+        ("write", "web", true),
+        ("drop", "web", false),
+        ("send", "web", true),
+        ("send", "old", false),
+        ("unheard-of", "web", false),
+    ] {
+        assert_eq!(could(action, service), expected, "{action} {service}");
+    }
+}

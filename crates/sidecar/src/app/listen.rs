@@ -14,6 +14,7 @@ use std::{
 use countersign_intercept::check::Peers;
 use tokio::net::{TcpListener, UnixListener};
 
+use super::mcp::McpError;
 use crate::{
     chance::random,
     config::Config,
@@ -45,6 +46,9 @@ pub enum ListenError {
     /// Another sidecar is there already.
     #[error("another process listens on {}", .0.display())]
     InUse(PathBuf),
+    /// An MCP server cannot be set up.
+    #[error(transparent)]
+    Mcp(#[from] McpError),
     /// The check token cannot be read or written.
     #[error(transparent)]
     Token(#[from] FileError),
@@ -58,20 +62,41 @@ pub(super) struct Listeners {
     pub(super) socket: PathBuf,
     pub(super) peers: Peers,
     pub(super) token: String,
+    pub(super) mcp: Option<McpListener>,
+}
+
+/// The listener for MCP servers.
+pub(super) struct McpListener {
+    pub(super) tcp: TcpListener,
+    pub(super) address: SocketAddr,
+    pub(super) token: String,
 }
 
 impl Listeners {
     pub(super) async fn bind(config: &Config) -> Result<Self, ListenError> {
-        let wanted = config.check.listen;
-        let fail = |error| ListenError::Tcp { address: wanted, error };
-        let tcp = TcpListener::bind(wanted).await.map_err(fail)?;
-        let address = tcp.local_addr().map_err(fail)?;
+        let (tcp, address) = bind_tcp(config.check.listen).await?;
         let (socket, users) = (config.socket_path(), &config.socket.users.0);
         let unix = bind_unix(&socket, !users.is_empty())?;
         let own = rustix::process::getuid().as_raw();
         let peers = Peers::new(users.iter().copied().chain([own]));
-        Ok(Self { tcp, address, unix, socket, peers, token: check_token(&config.data)? })
+        let mcp = if config.mcp.servers.is_empty() { None } else { Some(McpListener::bind(config).await?) };
+        let token = token(&config.data, "check")?;
+        Ok(Self { tcp, address, unix, socket, peers, token, mcp })
     }
+}
+
+impl McpListener {
+    async fn bind(config: &Config) -> Result<Self, ListenError> {
+        let (tcp, address) = bind_tcp(config.mcp.listen).await?;
+        Ok(Self { tcp, address, token: token(&config.data, "mcp")? })
+    }
+}
+
+async fn bind_tcp(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let fail = |error| ListenError::Tcp { address: wanted, error };
+    let tcp = TcpListener::bind(wanted).await.map_err(fail)?;
+    let address = tcp.local_addr().map_err(fail)?;
+    Ok((tcp, address))
 }
 
 /// Binds the socket in place of one that a process left behind. With other users than its own, every user
@@ -94,18 +119,18 @@ fn bind_unix(path: &Path, shared: bool) -> Result<UnixListener, ListenError> {
     Ok(listener)
 }
 
-/// The bearer token of the check API, made at first start.
-fn check_token(data: &Path) -> Result<String, FileError> {
-    let path = data.join("check-token");
+/// The bearer token of a listener, made at first start.
+fn token(data: &Path, listener: &str) -> Result<String, FileError> {
+    let path = data.join(format!("{listener}-token"));
     if let Some(text) = read_private(&path)? {
         let token = text.trim();
         if token.len() < SHORTEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let why = format!("a check token has at least {SHORTEST_TOKEN} printable characters");
+            let why = format!("a token has at least {SHORTEST_TOKEN} printable characters");
             return Err(FileError::Malformed { path, why });
         }
         return Ok(token.to_owned());
     }
-    let token = format!("cs-check.{}", hex::encode(random::<32>()));
+    let token = format!("cs-{listener}.{}", hex::encode(random::<32>()));
     write_private(&path, format!("{token}\n").as_bytes())?;
     Ok(token)
 }
@@ -132,11 +157,11 @@ mod tests {
     #[test]
     fn the_token_is_made_once_and_is_private() {
         let folder = tempfile::tempdir().unwrap();
-        let token = check_token(folder.path()).unwrap();
-        assert_eq!(check_token(folder.path()).unwrap(), token);
+        let made = token(folder.path(), "check").unwrap();
+        assert_eq!(token(folder.path(), "check").unwrap(), made);
         let file = folder.path().join("check-token");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&file, "short").unwrap();
-        assert!(matches!(check_token(folder.path()), Err(FileError::Malformed { .. })));
+        assert!(matches!(token(folder.path(), "check"), Err(FileError::Malformed { .. })));
     }
 }

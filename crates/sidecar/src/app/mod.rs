@@ -1,6 +1,7 @@
 //! Composition: configuration in, a running sidecar out.
 
 mod listen;
+mod mcp;
 mod start;
 mod supervise;
 
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::supervise::TaskError;
-pub use self::{listen::ListenError, supervise::Failure};
+pub use self::{listen::ListenError, mcp::McpError, supervise::Failure};
 pub use crate::enrol::EnrolmentError;
 pub use crate::files::FileError;
 use crate::{config::Config, sync::policy::Policy};
@@ -67,6 +68,7 @@ pub struct Running {
     check_addr: SocketAddr,
     socket: PathBuf,
     check_token: String,
+    mcp: Option<(SocketAddr, String)>,
     policy: Arc<Policy>,
     stop: CancellationToken,
     done: Option<JoinHandle<Result<(), Failure>>>,
@@ -105,6 +107,12 @@ impl Running {
     #[must_use]
     pub fn check_token(&self) -> &str {
         &self.check_token
+    }
+
+    /// Where MCP servers are reached, and the bearer token for that, a secret. `None` without servers.
+    #[must_use]
+    pub fn mcp(&self) -> Option<(SocketAddr, &str)> {
+        self.mcp.as_ref().map(|(address, token)| (*address, token.as_str()))
     }
 
     /// Waits until a policy is in force. It is then enrolled, listens, and decides.

@@ -1,6 +1,6 @@
 //! The start, in an order in which each part finds what it needs.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use countersign_audit::kind;
 use countersign_gate::{
@@ -26,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Running, StartError, TaskError,
-    listen::Listeners,
+    listen::{ListenError, Listeners, McpListener},
+    mcp::{self, McpError},
     supervise::{Stage, Supervisor},
 };
 use crate::{
@@ -96,7 +97,7 @@ pub(super) async fn start(config: Config) -> Result<Running, StartError> {
     spawn_work(&mut tasks, &parts, &link);
     let (gate, housekeeper) = parts.gate(&link);
     tasks.spawn(Stage::Work, "the gate's housekeeper", |_| keep_house(housekeeper));
-    Ok(parts.serve(tasks, listeners, gate))
+    Ok(parts.serve(tasks, listeners, gate).map_err(ListenError::from)?)
 }
 
 fn open(config: Config, membership: &Membership, clock: Arc<dyn Clock>) -> Result<Parts, StartError> {
@@ -178,14 +179,15 @@ impl Parts {
     }
 
     /// Opens the doors. From here on the gate belongs to the listeners: it is gone when they are.
-    fn serve(self, mut tasks: Supervisor, listeners: Listeners, gate: Gate) -> Running {
-        let Listeners { tcp, address, unix, socket, peers, token } = listeners;
+    fn serve(self, mut tasks: Supervisor, listeners: Listeners, gate: Gate) -> Result<Running, McpError> {
+        let Listeners { tcp, address, unix, socket, peers, token, mcp } = listeners;
         let settings =
             check::Settings { trust_subject: self.config.check.trust_subject, ..check::Settings::default() };
         let check = Check::new(gate.clone(), settings, &format!("http://{address}"));
         let console = self.config.console.clone();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let stopping = CancellationToken::new();
+        let mcp = mcp.map(|mcp| serve_mcp(&mut tasks, &gate, &self.config, mcp)).transpose()?;
         let local =
             local::Settings { console, folders: ProgramFolders::of_path(&path), stop: stopping.clone() };
         let on_tcp = check.routes_with_token(Token::new(&token));
@@ -211,8 +213,30 @@ impl Parts {
             close(spool).await;
             ended
         });
-        Running { agent, check_addr: address, socket, check_token: token, policy, stop, done: Some(done) }
+        let done = Some(done);
+        Ok(Running { agent, check_addr: address, socket, check_token: token, mcp, policy, stop, done })
     }
+}
+
+/// Opens the door to the MCP servers. Returns where it is, and its token.
+fn serve_mcp(
+    tasks: &mut Supervisor,
+    gate: &Gate,
+    config: &Config,
+    listener: McpListener,
+) -> Result<(SocketAddr, String), McpError> {
+    let McpListener { tcp, address, token } = listener;
+    let stopping = CancellationToken::new();
+    let routes = mcp::router(gate, config, &token, stopping.clone())?;
+    tasks.spawn(Stage::Front, "the MCP servers", |stop| async move {
+        let stop = async move {
+            stop.cancelled().await;
+            stopping.cancel();
+        };
+        serve_tcp(tcp, routes, stop).await;
+        Ok(())
+    });
+    Ok((address, token))
 }
 
 fn spawn_link(tasks: &mut Supervisor, desk: PushDesk, pushes: Pushes, driver: LinkDriver) {

@@ -1,0 +1,246 @@
+//! The body of a POST, taken apart: which messages it has, in which revision, of which session.
+
+use std::sync::Arc;
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json, value::RawValue};
+
+use super::{
+    edit::Members,
+    headers,
+    revision::{Named, Revision, VERSION_KEY, named},
+    session::{Session, Sessions},
+};
+use crate::mcp::envelope::{self, Envelope, EnvelopeError};
+
+/// The most messages of one batch.
+const MAX_BATCH: usize = 100;
+
+/// The code for headers that do not say what the body says (2026-07-28).
+const HEADER_MISMATCH: i32 = -32020;
+/// The code for a revision that is not understood (2026-07-28).
+const UNSUPPORTED_VERSION: i32 = -32022;
+
+/// A body, taken apart.
+pub(super) struct Posted {
+    pub(super) revision: Revision,
+    pub(super) session: Arc<Session>,
+    pub(super) is_batch: bool,
+    /// All of it, as it came.
+    pub(super) body: Bytes,
+    pub(super) messages: Vec<Message>,
+}
+
+/// One message of it.
+pub(super) struct Message {
+    /// Its bytes, as they came.
+    pub(super) raw: Bytes,
+    pub(super) envelope: Envelope,
+}
+
+/// Why a body is refused.
+#[derive(Debug)]
+pub(super) struct Rejection {
+    pub(super) status: StatusCode,
+    pub(super) error: EnvelopeError,
+    pub(super) data: Option<Box<Value>>,
+}
+
+impl From<EnvelopeError> for Rejection {
+    fn from(error: EnvelopeError) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, error, data: None }
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        let EnvelopeError { id, code, message } = self.error;
+        let mut error = json!({"code": code, "message": message});
+        if let (Some(data), Some(members)) = (self.data, error.as_object_mut()) {
+            members.insert("data".to_owned(), *data);
+        }
+        let id = id.as_deref().unwrap_or("null");
+        let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}");
+        (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+fn invalid(id: Option<String>, code: i32, message: impl Into<String>) -> Rejection {
+    EnvelopeError { id, code, message: message.into() }.into()
+}
+
+impl Posted {
+    /// Reads a body strictly, and holds it against its headers.
+    pub(super) fn read(sessions: &Sessions, headers: &HeaderMap, body: Bytes) -> Result<Self, Rejection> {
+        let is_batch = body.trim_ascii_start().first() == Some(&b'[');
+        let messages = if is_batch { batch(&body)? } else { vec![message(body.clone())?] };
+        let session = sessions.of(headers);
+        let revision = revision(headers, &session, &messages)?;
+        // Without sessions every request is alone: others may use its id at the same time.
+        let shares = !revision.is_stateless() && super::session::id_of(headers).is_some();
+        let answers = messages.iter().any(|message| matches!(message.envelope, Envelope::Response { .. }));
+        let session = if shares || answers { session } else { Arc::default() };
+        let posted = Self { revision, session, is_batch, body, messages };
+        posted.check_headers(headers)?;
+        Ok(posted)
+    }
+
+    fn check_headers(&self, headers: &HeaderMap) -> Result<(), Rejection> {
+        if self.is_batch && !self.revision.has_batches() {
+            return Err(invalid(
+                None,
+                -32600,
+                "this revision of MCP has no batches; send one message at a time",
+            ));
+        }
+        if !self.revision.is_stateless() {
+            return Ok(());
+        }
+        for message in &self.messages {
+            let (method, params, is_request) = match &message.envelope {
+                Envelope::Request { method, params, .. } => (method, params, true),
+                Envelope::Notification { method, params } => (method, params, false),
+                Envelope::Response { .. } => {
+                    return Err(invalid(None, -32600, "this revision of MCP has no requests of the server"));
+                }
+            };
+            if let Some(problem) = headers::mismatch(headers, method, is_request, params.as_deref()) {
+                return Err(invalid(message.id(), HEADER_MISMATCH, format!("Header mismatch: {problem}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Message {
+    fn id(&self) -> Option<String> {
+        match &self.envelope {
+            Envelope::Request { id, .. } => Some(id.raw().to_owned()),
+            Envelope::Notification { .. } | Envelope::Response { .. } => None,
+        }
+    }
+
+    /// The revision that the message itself says it is in.
+    fn version(&self) -> Option<String> {
+        let params = match &self.envelope {
+            Envelope::Request { params, .. } | Envelope::Notification { params, .. } => params.as_deref()?,
+            Envelope::Response { .. } => return None,
+        };
+        let params = Members::parse(params).ok()?;
+        Members::parse(params.get("_meta")?).ok()?.string(VERSION_KEY)
+    }
+}
+
+fn message(raw: Bytes) -> Result<Message, Rejection> {
+    let envelope = envelope::read(raw.trim_ascii())?;
+    Ok(Message { raw, envelope })
+}
+
+fn batch(body: &Bytes) -> Result<Vec<Message>, Rejection> {
+    let elements: Vec<&RawValue> = serde_json::from_slice(body)
+        .map_err(|error| invalid(None, -32700, format!("not acceptable JSON: {error}")))?;
+    if elements.is_empty() || elements.len() > MAX_BATCH {
+        return Err(invalid(None, -32600, format!("a batch has 1 to {MAX_BATCH} messages")));
+    }
+    elements.into_iter().map(|element| message(body.slice_ref(element.get().as_bytes()))).collect()
+}
+
+fn revision(headers: &HeaderMap, session: &Session, messages: &[Message]) -> Result<Revision, Rejection> {
+    let id = messages.iter().find_map(Message::id);
+    let in_body = messages.iter().find_map(Message::version);
+    let mismatch =
+        |message: &str| invalid(id.clone(), HEADER_MISMATCH, format!("Header mismatch: {message}"));
+    let revision = match named(headers) {
+        Named::Unclear => return Err(mismatch("MCP-Protocol-Version is there more than once or is no text")),
+        Named::Unknown(requested) => return Err(unsupported(id, &requested)),
+        Named::Known(revision) => revision,
+        Named::Not if in_body.is_some() => return Err(mismatch("MCP-Protocol-Version is missing")),
+        // Before the header was defined, and what a server without memory is to assume (2025-11-25).
+        Named::Not => session.revision.get().copied().unwrap_or(Revision::March2025),
+    };
+    match in_body {
+        Some(said) if said != revision.as_str() => {
+            Err(mismatch("MCP-Protocol-Version differs from the body"))
+        }
+        _ if headers::repeats_the_body(headers) && messages.len() > 1 => {
+            Err(mismatch("a batch cannot have Mcp-Method or Mcp-Name"))
+        }
+        _ => Ok(revision),
+    }
+}
+
+fn unsupported(id: Option<String>, requested: &str) -> Rejection {
+    let data = json!({"supported": Revision::names(), "requested": requested});
+    let error =
+        EnvelopeError { id, code: UNSUPPORTED_VERSION, message: "Unsupported protocol version".to_owned() };
+    Rejection { status: StatusCode::BAD_REQUEST, error, data: Some(Box::new(data)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    const MODERN: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+    const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+
+    fn read(pairs: &[(&'static str, &'static str)], body: &str) -> Result<Posted, (u16, i32)> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        Posted::read(&Sessions::default(), &headers, Bytes::copy_from_slice(body.as_bytes()))
+            .map_err(|rejection| (rejection.status.as_u16(), rejection.error.code))
+    }
+
+    #[test]
+    fn the_revision_is_the_one_that_header_and_body_agree_on() {
+        let version = |revision| ("mcp-protocol-version", revision);
+        let list = ("mcp-method", "tools/list");
+        assert_eq!(
+            read(&[version("2026-07-28"), list], MODERN).map(|posted| posted.revision),
+            Ok(Revision::July2026)
+        );
+        assert_eq!(
+            read(&[version("2025-11-25")], PING).map(|posted| posted.revision),
+            Ok(Revision::November2025)
+        );
+        assert_eq!(read(&[], PING).map(|posted| posted.revision), Ok(Revision::March2025));
+        for (pairs, code) in [
+            (&[list][..], HEADER_MISMATCH),
+            (&[version("2025-11-25"), list], HEADER_MISMATCH),
+            (&[version("2026-07-28")], HEADER_MISMATCH),
+            (&[version("2026-07-28"), ("mcp-method", "ping")], HEADER_MISMATCH),
+            (&[version("2026-07-28"), version("2026-07-28"), list], HEADER_MISMATCH),
+            (&[version("2027-01-01"), list], UNSUPPORTED_VERSION),
+        ] {
+            assert_eq!(read(pairs, MODERN).map(|posted| posted.revision), Err((400, code)), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_taken_apart_where_the_revision_has_batches() {
+        let body = format!("[ {PING} , {} ]", PING.replace('1', "2"));
+        let posted = read(&[], &body).unwrap();
+        assert_eq!(posted.messages.len(), 2);
+        assert_eq!(posted.messages[0].raw, PING.as_bytes());
+        let june = [("mcp-protocol-version", "2025-06-18")];
+        assert_eq!(read(&june, &body).map(|_| ()), Err((400, -32600)));
+        for (body, code) in [
+            ("[]".to_owned(), -32600),
+            (format!("[{PING}] x"), -32700),
+            (format!("[{PING},[{PING}]]"), -32600),
+            (format!("[{}]", vec![PING; 101].join(",")), -32600),
+            (r#"[{"jsonrpc":"2.0","id":1,"method":"ping","method":"x"}]"#.to_owned(), -32700),
+        ] {
+            assert_eq!(read(&[], &body).map(|_| ()), Err((400, code)), "{body}");
+        }
+        assert_eq!(
+            read(&[("mcp-name", "x")], &format!("[{PING},{PING}]")).map(|_| ()),
+            Err((400, HEADER_MISMATCH))
+        );
+    }
+}

@@ -1,0 +1,410 @@
+//! One HTTP request: decide about what it carries, wait for people where policy says so, forward.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use countersign_gate::{Answer, Held, Outcome, Permit};
+use countersign_model::Digest;
+use futures::future::join_all;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+use tracing::warn;
+
+use super::{
+    Server,
+    channel::{self, Sender},
+    edit::Members,
+    headers, lists,
+    patience::Waited,
+    posted::{Message, Posted, Rejection},
+    reply::{self, Exchange},
+    revision::{Named, Revision, named},
+    ruling::{self, Call},
+    session::{Place, Session},
+    sse,
+};
+use crate::{
+    local::wire::Direction,
+    mcp::{
+        envelope::{self, Envelope, EnvelopeError, MAX_MESSAGE},
+        lane::Answered,
+    },
+};
+
+/// How often a client that waits hears something. Less than what anything between the two allows.
+const COMMENT_EVERY: Duration = Duration::from_secs(15);
+
+/// Serves one request for a server.
+pub(super) async fn serve(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    let arrived = Instant::now();
+    let (head, body) = request.into_parts();
+    match head.method {
+        Method::POST => match to_bytes(body, MAX_MESSAGE).await {
+            Ok(body) => match Posted::read(&server.sessions, &head.headers, body) {
+                Ok(posted) => Job::new(server, posted, &head.headers, arrived).run().await,
+                Err(rejection) => rejection.into_response(),
+            },
+            Err(_) => (StatusCode::PAYLOAD_TOO_LARGE, format!("a body may have at most {MAX_MESSAGE} bytes"))
+                .into_response(),
+        },
+        Method::GET | Method::DELETE => of_session(server, head.method, &head.headers).await,
+        _ => not_allowed(),
+    }
+}
+
+fn not_allowed() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, POST, DELETE")]).into_response()
+}
+
+/// A stream of what the server says by itself, or the end of a session. Revisions without sessions have
+/// neither.
+async fn of_session(server: Arc<Server>, method: Method, headers: &HeaderMap) -> Response {
+    let session = server.sessions.of(headers);
+    let revision = match named(headers) {
+        Named::Known(revision) if !revision.is_stateless() => revision,
+        Named::Not => session.revision.get().copied().unwrap_or(Revision::March2025),
+        Named::Known(_) | Named::Unknown(_) | Named::Unclear => return not_allowed(),
+    };
+    let ends = method == Method::DELETE;
+    match server.upstream.send(method, headers::to_server(headers, revision), Bytes::new()).await {
+        Ok(response) => {
+            if ends && response.status().is_success() {
+                server.sessions.ended(headers);
+            }
+            let exchange = Exchange::new(server, session, revision, headers::own(headers), Vec::new());
+            reply::respond(Arc::new(exchange), response, Vec::new()).await
+        }
+        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    }
+}
+
+/// What becomes of one message.
+enum Part {
+    /// It goes on; nobody decides about it.
+    Pass(Bytes),
+    /// It goes on under a permit.
+    Permitted(Decided, Box<Permit>),
+    /// People are asked about it.
+    Held(Decided, Box<Held>),
+    /// It does not go on, and this is what its sender is told.
+    Answered(String),
+    /// It does not go on, and nobody waits for an answer.
+    Dropped,
+}
+
+/// A request with its place in the session.
+struct Decided {
+    raw: Bytes,
+    call: Call,
+    place: Place,
+    /// The tool, and the digest of its definition when the call was decided about.
+    pin: Option<(String, Option<Digest>)>,
+    withdrawn: oneshot::Receiver<()>,
+}
+
+/// One POST.
+struct Job {
+    server: Arc<Server>,
+    session: Arc<Session>,
+    revision: Revision,
+    is_batch: bool,
+    accepts_events: bool,
+    body: Bytes,
+    messages: Vec<Message>,
+    headers: HeaderMap,
+    own_headers: HeaderMap,
+    until: Instant,
+}
+
+impl Job {
+    fn new(server: Arc<Server>, posted: Posted, headers: &HeaderMap, arrived: Instant) -> Self {
+        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        Self {
+            until: arrived + server.patience,
+            accepts_events: accept.is_some_and(|accept| accept.contains("text/event-stream")),
+            headers: headers::to_server(headers, posted.revision),
+            own_headers: headers::own(headers),
+            session: posted.session,
+            revision: posted.revision,
+            is_batch: posted.is_batch,
+            body: posted.body,
+            messages: posted.messages,
+            server,
+        }
+    }
+
+    async fn run(mut self) -> Response {
+        let mut parts = Vec::with_capacity(self.messages.len());
+        for message in std::mem::take(&mut self.messages) {
+            match self.part(message).await {
+                Ok(part) => parts.push(part),
+                Err(rejection) => return rejection.into_response(),
+            }
+        }
+        // The answer to `initialize` has headers, so it cannot begin before the server has answered.
+        let begins_early =
+            |part: &Part| matches!(part, Part::Held(decided, _) if decided.call.method != "initialize");
+        if self.accepts_events && parts.iter().any(begins_early) {
+            return self.stream(parts);
+        }
+        let parts = self.wait(parts, None).await;
+        let Some((exchange, body, own)) = self.forwarded(parts).await else {
+            return StatusCode::ACCEPTED.into_response();
+        };
+        let Some(body) = body else { return reply::own_answers(&exchange, &own) };
+        match exchange.send(body).await {
+            Ok(response) => reply::respond(exchange, response, own).await,
+            Err(error) => reply::unreachable(&exchange, &error, own),
+        }
+    }
+
+    /// Answers at once with a stream, so that the client and everything in between can see that something
+    /// happens. A client that goes away ends the work: what is held is withdrawn.
+    fn stream(self, parts: Vec<Part>) -> Response {
+        let (out, body) = channel::open();
+        tokio::spawn(async move {
+            let gone = out.clone();
+            tokio::select! {
+                () = gone.closed() => {}
+                () = self.stream_into(parts, out) => {}
+            }
+        });
+        channel::event_stream(body)
+    }
+
+    async fn stream_into(self, parts: Vec<Part>, out: Sender) {
+        let parts = with_comments(&out, self.wait(parts, Some(&out))).await;
+        let Some((exchange, body, own)) = self.forwarded(parts).await else { return };
+        for answer in own {
+            if out.send(Ok(sse::event(&answer))).await.is_err() {
+                return;
+            }
+        }
+        let Some(body) = body else { return };
+        match with_comments(&out, exchange.send(body)).await {
+            Ok(response) => reply::write(exchange, response, out).await,
+            Err(error) => {
+                for answer in exchange.failed(&error) {
+                    let _ = out.send(Ok(sse::event(&answer))).await;
+                }
+            }
+        }
+    }
+
+    /// What becomes of a message.
+    async fn part(&self, Message { raw, envelope }: Message) -> Result<Part, Rejection> {
+        match envelope {
+            Envelope::Notification { method, .. } if !method.starts_with("notifications/") => {
+                // Some servers carry out a request without an id as well. It cannot be answered.
+                let message = "a request needs an id".to_owned();
+                Err(EnvelopeError { id: None, code: -32600, message }.into())
+            }
+            Envelope::Notification { method, params } => {
+                let cancelled = (method == "notifications/cancelled").then_some(params).flatten();
+                let id = cancelled.as_deref().and_then(envelope::cancelled_request);
+                let is_known = id.is_none_or(|id| self.session.calls.cancel(&id));
+                Ok(if is_known { Part::Pass(raw) } else { Part::Dropped })
+            }
+            Envelope::Response { id, result } => {
+                let answered = id.map_or(Answered::Unasked, |id| {
+                    self.session.asks.answer(&id, reply::outcome(result.is_some()))
+                });
+                if answered == Answered::Forward {
+                    return Ok(Part::Pass(raw));
+                }
+                warn!("the client answered what it was not asked; not forwarded");
+                Ok(Part::Dropped)
+            }
+            Envelope::Request { id, method, params } => {
+                Ok(self.request(raw, Call { id, method, params }).await)
+            }
+        }
+    }
+
+    async fn request(&self, mut raw: Bytes, mut call: Call) -> Part {
+        if call.method == "ping" && self.session.calls.is_free(&call.id) {
+            return Part::Pass(raw);
+        }
+        if self.revision.is_stateless()
+            && let Err(refused) = self.restore(&mut raw, &mut call)
+        {
+            return Part::Answered(refused);
+        }
+        lists::bring_up_to_date(&self.server, &call, self.revision, &self.own_headers).await;
+        let (place, withdrawn) = match Place::take(&self.session, &call.id) {
+            Ok(taken) => taken,
+            Err(error) => return Part::Answered(ruling::unacceptable(&call.id, -32600, &error)),
+        };
+        let pin = self.server.pin(&call);
+        match self.server.decide(Direction::ToServer, &call.method, call.params.as_deref()).await {
+            Answer::Permitted(permit) => {
+                Part::Permitted(Decided { raw, call, place, pin, withdrawn }, Box::new(permit))
+            }
+            Answer::Held(held) => Part::Held(Decided { raw, call, place, pin, withdrawn }, Box::new(held)),
+            Answer::Denied(denial) => Part::Answered(ruling::refused(&call, &ruling::denied(&denial))),
+        }
+    }
+
+    /// Takes a state of ours out of a request that is made again, so that it is the one that it was.
+    fn restore(&self, raw: &mut Bytes, call: &mut Call) -> Result<(), String> {
+        let Some(params) = &call.params else { return Ok(()) };
+        let server = &self.server;
+        let restored = server.seal.restore(server.agent(), &call.method, params, server.gate.now());
+        let restored = restored.map_err(|error| ruling::unacceptable(&call.id, -32602, &error))?;
+        let Some(params) = restored else { return Ok(()) };
+        let text = std::str::from_utf8(raw).ok();
+        if let Some(mut members) = text.and_then(|text| Members::parse(text).ok()) {
+            members.set("params", params.clone());
+            *raw = Bytes::from(members.to_string());
+            call.params = Some(params);
+        }
+        Ok(())
+    }
+
+    /// Waits for people, for all held messages at once.
+    async fn wait(&self, parts: Vec<Part>, out: Option<&Sender>) -> Vec<Part> {
+        join_all(parts.into_iter().map(|part| async {
+            match part {
+                Part::Held(decided, held) => self.wait_for(decided, *held, out).await,
+                other => other,
+            }
+        }))
+        .await
+    }
+
+    async fn wait_for(&self, decided: Decided, held: Held, out: Option<&Sender>) -> Part {
+        let Decided { raw, call, place, pin, withdrawn } = decided;
+        let mut progress = out.and_then(|out| Progress::of(&call, out.clone()));
+        let until = self.until;
+        let waited = self.server.wait(held, withdrawn, until, |_| {
+            if let Some(progress) = &mut progress {
+                progress.tell();
+            }
+        });
+        match waited.await {
+            Waited::Permitted(permit) => {
+                let (_kept, withdrawn) = oneshot::channel();
+                Part::Permitted(Decided { raw, call, place, pin, withdrawn }, permit)
+            }
+            Waited::Denied(denial) => Part::Answered(ruling::refused(&call, &ruling::denied(&denial))),
+            Waited::Pending(status) => Part::Answered(self.server.pending(&call, self.revision, &status)),
+            Waited::Unsettled(held) => Part::Answered(ruling::refused(&call, &ruling::unsettled(&held))),
+            Waited::Stopping(evaluation) => {
+                Part::Answered(ruling::refused(&call, &ruling::stopping(evaluation)))
+            }
+            Waited::Withdrawn => Part::Dropped,
+        }
+    }
+
+    /// Starts what is permitted. Returns the body to send, if anything is left to send, and our own
+    /// answers; nothing when there is neither.
+    async fn forwarded(self, parts: Vec<Part>) -> Option<(Arc<Exchange>, Option<Bytes>, Vec<String>)> {
+        let (mut calls, mut raws, mut own) = (Vec::new(), Vec::new(), Vec::new());
+        let count = parts.len();
+        for part in parts {
+            match part {
+                Part::Pass(raw) => raws.push(raw),
+                Part::Answered(answer) => own.push(answer),
+                Part::Dropped | Part::Held(..) => {}
+                Part::Permitted(Decided { call, pin, .. }, permit) if self.server.pin(&call) != pin => {
+                    own.push(ruling::refused(&call, &ruling::changed(&permit)));
+                    let detail = "not forwarded: the tool's definition changed".to_owned();
+                    permit.consume().finish(Outcome::Failed { detail }).await;
+                }
+                Part::Permitted(Decided { raw, call, place, pin, .. }, permit) => {
+                    if let (Some(_), Some((tool, Some(digest)))) = (permit.used(), pin) {
+                        self.server.definitions.accept(&tool, digest);
+                    }
+                    // From here on it is on its way, unless it was withdrawn in the meantime.
+                    match self.session.calls.forward(&call.id, || ()) {
+                        Some(outcome) => {
+                            ruling::start(*permit, outcome);
+                            calls.push((call, place));
+                            raws.push(raw);
+                        }
+                        None => {
+                            let detail = "not forwarded: the request was withdrawn".to_owned();
+                            permit.consume().finish(Outcome::Failed { detail }).await;
+                        }
+                    }
+                }
+            }
+        }
+        if raws.is_empty() && own.is_empty() {
+            return None;
+        }
+        let body = self.rebuilt(&raws, count);
+        let mut exchange = Exchange::new(self.server, self.session, self.revision, self.own_headers, calls);
+        exchange.is_batch = self.is_batch;
+        exchange.request_headers = self.headers;
+        Some((Arc::new(exchange), body, own))
+    }
+
+    /// The body as it came, or with what is left of it.
+    fn rebuilt(&self, raws: &[Bytes], count: usize) -> Option<Bytes> {
+        match raws {
+            [] => None,
+            [one] if !self.is_batch => Some(one.clone()),
+            all if all.len() == count => Some(self.body.clone()),
+            some => {
+                let mut body = vec![b'['];
+                body.extend(some.join(&b','));
+                body.push(b']');
+                Some(body.into())
+            }
+        }
+    }
+}
+
+/// Tells a client that waits that it still does.
+async fn with_comments<T>(out: &Sender, work: impl Future<Output = T>) -> T {
+    let mut ticks = interval_at(Instant::now() + COMMENT_EVERY, COMMENT_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut work = std::pin::pin!(work);
+    // The first bytes go out at once: some clients wait for them and not for the head.
+    let _ = out.try_send(Ok(Bytes::from_static(b": waiting for a decision\n\n")));
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = ticks.tick() => {
+                // A client that does not read misses a comment; it is not waited for.
+                let _ = out.try_send(Ok(Bytes::from_static(b": still waiting\n\n")));
+            }
+        }
+    }
+}
+
+/// Progress towards a decision, for a client that asked for progress. It must grow with each message, and
+/// the server's own begins at 0 or above, so ours comes ever closer to 0 from below.
+struct Progress {
+    token: String,
+    count: u32,
+    out: Sender,
+}
+
+impl Progress {
+    fn of(call: &Call, out: Sender) -> Option<Self> {
+        let params = Members::parse(call.params.as_deref()?).ok()?;
+        let token = Members::parse(params.get("_meta")?).ok()?.get("progressToken")?.to_owned();
+        Some(Self { token, count: 0, out })
+    }
+
+    fn tell(&mut self) {
+        self.count += 1;
+        let progress = -1.0 / f64::from(self.count);
+        let message = format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{{\"progressToken\":{},\
+             \"progress\":{progress},\"message\":\"Waiting for approval\"}}}}",
+            self.token
+        );
+        let _ = self.out.try_send(Ok(sse::event(&message)));
+    }
+}

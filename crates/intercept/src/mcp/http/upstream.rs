@@ -1,0 +1,101 @@
+//! The server behind: one pool of connections, and the credentials that agents never see.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+
+/// How long a connection may take to come about.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long an unused connection is kept.
+const IDLE_FOR: Duration = Duration::from_secs(30);
+
+pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Body>;
+
+/// Why a server cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// This machine's trusted certificates cannot be used.
+    #[error("TLS towards MCP servers cannot be set up: {0}")]
+    Tls(String),
+    /// No connection: the message was not delivered.
+    #[error("the MCP server cannot be reached: {0}")]
+    Unreachable(String),
+    /// The connection broke: the message may have been delivered.
+    #[error("the MCP server broke off: {0}")]
+    Broken(String),
+    /// What was accepted of a server's tools cannot be read. Nothing is accepted by an accident.
+    #[error("what was accepted of an MCP server's tools cannot be read: {0}; remove the file to begin anew")]
+    Definitions(#[from] std::io::Error),
+    /// There is no randomness for keys.
+    #[error("no key can be made")]
+    Key,
+}
+
+/// The pool of connections to all servers.
+pub(super) fn client() -> Result<HttpClient, UpstreamError> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(CONNECT_WITHIN));
+    let https = HttpsConnectorBuilder::new()
+        .try_with_platform_verifier()
+        .map_err(|error| UpstreamError::Tls(error.to_string()))?
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(http);
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_idle_timeout(IDLE_FOR).pool_timer(TokioTimer::new());
+    Ok(builder.build(https))
+}
+
+/// One server.
+pub(super) struct Upstream {
+    client: HttpClient,
+    url: Uri,
+    credential: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Upstream {
+    pub(super) fn new(client: HttpClient, url: Uri, credential: Option<(HeaderName, HeaderValue)>) -> Self {
+        Self { client, url, credential }
+    }
+
+    /// Sends a request, and returns with the head of its answer.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        if let Some((name, value)) = &self.credential {
+            headers.insert(name.clone(), value.clone());
+        }
+        let mut request = Request::new(Body::from(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = self.url.clone();
+        *request.headers_mut() = headers;
+        self.client.request(request).await.map_err(|error| {
+            let text = describe(&error);
+            if error.is_connect() { UpstreamError::Unreachable(text) } else { UpstreamError::Broken(text) }
+        })
+    }
+}
+
+/// An error with its causes: the outermost alone says little.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,15 @@
+//! MCP over HTTP: bytes pass as they are, and nothing passes that policy did not permit.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this is test code, and a panic is how a test fails"
+)]
+
+mod asking;
+mod holding;
+mod listing;
+mod passing;
+mod stage;

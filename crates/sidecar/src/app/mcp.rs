@@ -1,0 +1,98 @@
+//! The MCP servers behind the sidecar, with their credentials.
+
+use std::{env, time::Duration};
+
+use countersign_gate::Gate;
+use countersign_intercept::{
+    check::Token,
+    mcp::http::{self as mcp, Routes, ServerSettings, Settings, UpstreamError},
+};
+use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, CredentialConfig, McpServerConfig, SecretSource},
+    files::{FileError, private_folder, read_private},
+};
+
+/// Why an MCP server cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum McpError {
+    /// Its credentials cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It has no credentials where they should be.
+    #[error("the MCP server {server}: {why}")]
+    Credential {
+        /// The server.
+        server: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Servers cannot be reached from here at all.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+}
+
+/// The routes of the MCP servers.
+pub(super) fn router(
+    gate: &Gate,
+    config: &Config,
+    token: &str,
+    stop: CancellationToken,
+) -> Result<Routes, McpError> {
+    let servers = config.mcp.servers.iter().map(server).collect::<Result<_, _>>()?;
+    let definitions = config.data.join("mcp");
+    private_folder(&definitions)?;
+    let settings = Settings {
+        token: Token::new(token),
+        console: config.console.clone(),
+        definitions: Some(definitions),
+        stop,
+    };
+    Ok(mcp::router(gate, &settings, servers)?)
+}
+
+fn server(config: &McpServerConfig) -> Result<ServerSettings, McpError> {
+    let credential = config.credential.as_ref().map(|credential| {
+        let value = secret(credential)
+            .and_then(|secret| header_value(credential, &secret))
+            .map_err(|why| McpError::Credential { server: config.name.clone(), why })?;
+        Ok::<_, McpError>((credential.header.clone(), value))
+    });
+    Ok(ServerSettings {
+        name: config.name.clone(),
+        path: config.path.clone(),
+        url: config.url.clone(),
+        credential: credential.transpose()?,
+        origins: config.origins.clone(),
+        hosts: config.hosts.clone(),
+        patience: Duration::from_secs(config.patience.get().into()),
+    })
+}
+
+fn secret(credential: &CredentialConfig) -> Result<String, String> {
+    let secret = match &credential.source {
+        SecretSource::File(path) => match read_private(path).map_err(|error| error.to_string())? {
+            Some(secret) => secret,
+            None => return Err(format!("{} does not exist", path.display())),
+        },
+        SecretSource::Variable(name) => {
+            env::var(name).map_err(|_| format!("the environment variable {name} is not set"))?
+        }
+    };
+    match secret.trim() {
+        "" => Err("its credential is empty".to_owned()),
+        secret => Ok(secret.to_owned()),
+    }
+}
+
+fn header_value(credential: &CredentialConfig, secret: &str) -> Result<HeaderValue, String> {
+    // A secret that names its scheme is the whole value; else it is a bearer token.
+    let is_token = credential.header == http::header::AUTHORIZATION && !secret.contains(' ');
+    let text = if is_token { format!("Bearer {secret}") } else { secret.to_owned() };
+    let mut value =
+        HeaderValue::from_str(&text).map_err(|_| "its credential is no text for a header".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}

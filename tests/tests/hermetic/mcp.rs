@@ -1,0 +1,93 @@
+//! MCP over HTTP through the real sidecar: what is permitted flows, what is held waits for a person, and a
+//! sidecar that dies runs nothing afterwards.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use axum::{Json, Router, extract::State, routing::post};
+use countersign_tests::Site;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+const POLICIES: &str = r#"
+permit (principal, action == Mcp::Action::"tools/call", resource);
+@id("writes-need-a-reviewer") @approval("one") @reason("Writing needs a reviewer")
+forbid (principal, action == Mcp::Action::"tools/call", resource == Mcp::Tool::"files/write")
+unless { context.approvals.contains("one") };
+"#;
+
+type Calls = Arc<Mutex<Vec<String>>>;
+
+/// An MCP server that remembers what it was asked to do.
+async fn server() -> (String, Calls) {
+    let calls = Calls::default();
+    let perform = async |State(calls): State<Calls>, Json(message): Json<Value>| {
+        let result = match message["method"].as_str() {
+            Some("tools/call") => {
+                let tool = message["params"]["name"].as_str().unwrap_or_default();
+                calls.lock().unwrap().push(tool.to_owned());
+                json!({"content": []})
+            }
+            _ => json!({"tools": [{"name": "read"}, {"name": "write"}]}),
+        };
+        Json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result}))
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let routes = Router::new().route("/mcp", post(perform)).with_state(Arc::clone(&calls));
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    (url, calls)
+}
+
+fn add_policies(files: &mut BTreeMap<String, String>) {
+    files.insert("policies/mcp.cedar".to_owned(), POLICIES.to_owned());
+}
+
+async fn site() -> (Site, Calls) {
+    let (url, calls) = server().await;
+    let settings = ["mcp.listen=127.0.0.1:0", "mcp.servers.0.name=files", "mcp.servers.0.patience=5m"];
+    let mut settings: Vec<String> = settings.map(str::to_owned).into();
+    settings.push(format!("mcp.servers.0.url={url}"));
+    (Site::with_settings(add_policies, settings).await, calls)
+}
+
+fn call(site: &Site, tool: &str) -> reqwest::RequestBuilder {
+    let message =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": {}}});
+    reqwest::Client::new()
+        .post(format!("{}/mcp/files", site.mcp))
+        .bearer_auth(&site.mcp_token)
+        .header("accept", "application/json, text/event-stream")
+        .json(&message)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_call_runs_once_a_person_has_approved_it() {
+    let (site, calls) = site().await;
+    let read: Value = call(&site, "read").send().await.unwrap().json().await.unwrap();
+    assert_eq!(read["result"], json!({"content": []}));
+    let response = call(&site, "write").send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let asked = site.decide_next(&[0], "approve").await;
+    assert!(asked["operation_text"].as_str().unwrap().contains("files/write"), "{asked}");
+    let events = response.text().await.unwrap();
+    assert!(events.contains(r#""result":{"content":[]}"#), "{events}");
+    assert_eq!(*calls.lock().unwrap(), ["read", "write"]);
+    site.until(asked["id"].as_str().unwrap(), "executed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_dies_runs_nothing_afterwards() {
+    let (mut site, calls) = site().await;
+    let response = call(&site, "write").send().await.unwrap();
+    let pending = site.next_pending().await;
+    site.kill_sidecar();
+    assert!(response.text().await.is_err(), "the stream breaks off");
+    site.start_sidecar();
+    site.until_connected().await;
+    let id = pending["id"].as_str().unwrap().to_owned();
+    site.until(&id, "cancelled").await;
+    assert!(calls.lock().unwrap().is_empty());
+}
