@@ -136,15 +136,16 @@ impl Engine {
     /// Asks policy, with the requirements that people have met.
     pub(crate) fn evaluate(&self, case: &Case, met: &BTreeSet<RequirementName>, again: bool) -> Verdict {
         let span = evaluation_span(case, again);
-        let verdict = span.in_scope(|| {
+        let decide = |operation| {
             case.snapshot.bundle.decide(&Call {
-                operation: &case.matter.operation,
+                operation,
                 agent: &self.settings.agent,
                 asserted_subject: case.matter.asserted_subject.as_ref(),
                 met,
                 now: case.at,
             })
-        });
+        };
+        let verdict = span.in_scope(|| together(case.matter.asked().iter().map(decide)));
         if !span.is_disabled() {
             let ids: Vec<&str> = verdict.policies.iter().map(|policy| policy.id.as_str()).collect();
             span.record(names::attribute::POLICIES, ids.join(","));
@@ -196,6 +197,37 @@ impl Engine {
         }
         Answer::Held(Held::new(Arc::clone(intent), case, policies, requirements))
     }
+}
+
+/// What the verdicts on several operations come to, all of which must be permitted.
+fn together(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
+    let nothing = Verdict { decision: Decision::Deny, policies: Vec::new() };
+    verdicts.reduce(both).unwrap_or(nothing)
+}
+
+fn both(one: Verdict, other: Verdict) -> Verdict {
+    let decision = match (one.decision, other.decision) {
+        (Decision::Permit, Decision::Permit) => Decision::Permit,
+        (Decision::Deny, Decision::Deny) => Decision::Deny,
+        (Decision::Hold { mut requirements }, Decision::Hold { requirements: others }) => {
+            requirements.extend(others);
+            requirements.sort();
+            requirements.dedup();
+            Decision::Hold { requirements }
+        }
+        // The stricter one decides, and its policies are the ones that determine it.
+        (decision @ Decision::Deny, _) | (decision @ Decision::Hold { .. }, Decision::Permit) => {
+            return Verdict { decision, policies: one.policies };
+        }
+        (_, decision) => return Verdict { decision, policies: other.policies },
+    };
+    let mut policies = one.policies;
+    for policy in other.policies {
+        if !policies.contains(&policy) {
+            policies.push(policy);
+        }
+    }
+    Verdict { decision, policies }
 }
 
 fn evaluation_span(case: &Case, again: bool) -> Span {

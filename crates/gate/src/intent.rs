@@ -27,6 +27,8 @@ pub enum Interceptor {
     Exec,
     /// `countersign mcp`.
     Mcp,
+    /// `countersign hook`: a coding agent's host enforces.
+    Hook,
 }
 
 impl Interceptor {
@@ -37,6 +39,7 @@ impl Interceptor {
             Self::Check => "check",
             Self::Exec => "exec",
             Self::Mcp => "mcp",
+            Self::Hook => "hook",
         }
     }
 }
@@ -97,7 +100,19 @@ pub enum Act {
         /// What the interceptor found out about it, as for a command.
         facts: Object,
     },
+    /// Several acts that are done together or not at all, such as the commands of one shell line. Policy
+    /// must permit each of them. People approve the whole, and it is the whole that binds: its context
+    /// gets every one of them, as they were put to policy, as [`OPERATIONS`].
+    Several {
+        /// The whole.
+        whole: Box<Operation>,
+        /// What it comes to.
+        parts: Vec<Act>,
+    },
 }
+
+/// The member of a whole's context that holds what it comes to.
+pub const OPERATIONS: &str = "operations";
 
 /// One operation that somebody wants to carry out.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,6 +136,8 @@ pub struct Intent {
 pub(crate) struct Matter {
     pub(crate) interceptor: Interceptor,
     pub(crate) operation: Operation,
+    /// What the operation comes to, if that is more than itself.
+    parts: Vec<Operation>,
     pub(crate) provenance: Provenance,
     pub(crate) asserted_subject: Option<Subject>,
     pub(crate) tool_pin: Option<Digest>,
@@ -139,11 +156,13 @@ impl Matter {
         span: &Span,
         trace: Option<String>,
     ) -> Result<Self, String> {
-        let (mut operation, projection) = intent.act.map(agent, bundle)?;
-        operation.context.retain(|name, _| !RESERVED_CONTEXT.contains(&name.as_str()));
-        if let Some(subject) = &intent.asserted_subject {
-            // Policy sees whom the caller says it acts for, so people approve that, too, and it binds (I2).
-            operation.context.insert("subject".to_owned(), json!(subject));
+        let (mut operation, projection, mut parts) = intent.act.map(agent, bundle)?;
+        for operation in std::iter::once(&mut operation).chain(&mut parts) {
+            operation.context.retain(|name, _| !RESERVED_CONTEXT.contains(&name.as_str()));
+            if let Some(subject) = &intent.asserted_subject {
+                // Policy sees whom the caller says it acts for, so people approve that, too, and it binds (I2).
+                operation.context.insert("subject".to_owned(), json!(subject));
+            }
         }
         let bound = operation.bind(&projection).map_err(|error| error.to_string())?;
         if bound.text().len() > MAX_OPERATION {
@@ -152,6 +171,7 @@ impl Matter {
         Ok(Self {
             interceptor: intent.interceptor,
             operation,
+            parts,
             provenance: intent.provenance.clone().bounded(),
             asserted_subject: intent.asserted_subject.clone(),
             tool_pin: intent.tool_pin,
@@ -163,6 +183,11 @@ impl Matter {
 
     pub(crate) fn digest(&self) -> Digest {
         self.bound.digest()
+    }
+
+    /// What policy is asked about: each of these must be permitted.
+    pub(crate) fn asked(&self) -> &[Operation] {
+        if self.parts.is_empty() { std::slice::from_ref(&self.operation) } else { &self.parts }
     }
 
     pub(crate) fn trace(&self) -> Option<&str> {
@@ -220,7 +245,9 @@ impl Act {
     /// What it is about, in a few words, for the record of what could not be read.
     pub(crate) fn summary(&self) -> String {
         let text = match self {
-            Self::Operation { operation, .. } => operation.action.name.clone(),
+            Self::Operation { operation, .. } | Self::Several { whole: operation, .. } => {
+                operation.action.name.clone()
+            }
             Self::Command { command, .. } => command.argv.first().cloned().unwrap_or_default(),
             Self::Tool { server, tool, .. } => format!("{server}/{tool}"),
             Self::Method { server, method, .. } => format!("{server}/{method}"),
@@ -228,11 +255,16 @@ impl Act {
         text.chars().take(200).collect()
     }
 
-    fn map(&self, agent: &AgentName, bundle: &Bundle) -> Result<(Operation, Projection), String> {
+    fn map(
+        &self,
+        agent: &AgentName,
+        bundle: &Bundle,
+    ) -> Result<(Operation, Projection, Vec<Operation>), String> {
         let (mapped, facts) = match self {
             Self::Operation { operation, projection } => {
-                return Ok((Operation::clone(operation), projection.clone()));
+                return Ok((Operation::clone(operation), projection.clone(), Vec::new()));
             }
+            Self::Several { whole, parts } => return map_several(whole, parts, agent, bundle),
             Self::Command { command, facts } => (bundle.mappings().command(command), facts),
             Self::Tool { server, tool, arguments, declared, facts } => {
                 let call = ToolCall { server, tool, arguments, declared: declared.as_ref() };
@@ -249,8 +281,33 @@ impl Act {
             // Policy and reviewers should know that the content of these may still change.
             mapped.context.insert("unbound_files".to_owned(), json!(unbound));
         }
-        Ok(mapped.into_operation(agent_subject(agent)))
+        let (operation, projection) = mapped.into_operation(agent_subject(agent));
+        Ok((operation, projection, Vec::new()))
     }
+}
+
+/// The whole binds in full, with all that it comes to: a mapping of a part may leave nothing out of it.
+fn map_several(
+    whole: &Operation,
+    parts: &[Act],
+    agent: &AgentName,
+    bundle: &Bundle,
+) -> Result<(Operation, Projection, Vec<Operation>), String> {
+    let mut operations = Vec::with_capacity(parts.len());
+    for part in parts {
+        let (operation, _, inner) = part.map(agent, bundle)?;
+        if inner.is_empty() { operations.push(operation) } else { operations.extend(inner) }
+    }
+    if operations.is_empty() {
+        return Err("nothing is to be done".to_owned());
+    }
+    let shown = operations.iter().map(|operation| {
+        let Operation { subject: _, action, resource, context } = operation;
+        json!({ "action": action, "resource": resource, "context": context })
+    });
+    let mut whole = whole.clone();
+    whole.context.insert(OPERATIONS.to_owned(), shown.collect());
+    Ok((whole, Projection::default(), operations))
 }
 
 /// The files that a mapping knows the operation to depend on, and whose content nobody has bound.

@@ -30,7 +30,7 @@ pub use countersign_approval::{CancelReason, Phase, Progress, Status};
 pub use countersign_policy::mapping::CommandLine;
 pub use denial::{Cause, Denial};
 pub use engine::{Gate, Ports, Settings};
-pub use hold::{Held, HoldError};
+pub use hold::{Held, HoldError, Waited};
 pub use intent::{Act, Intent, Interceptor};
 pub use permit::{Execution, Outcome, Permit};
 pub use record::Housekeeper;
