@@ -58,10 +58,11 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 ];
 
 /// The one home, or the few, of each third-party crate that somebody may want to replace.
-const HOMES: [(&str, &[&str]); 16] = [
+const HOMES: [(&str, &[&str]); 17] = [
     ("aws-lc-rs", &["model", "pki", "control-plane", "intercept", "sidecar"]),
     ("axum", &["control-plane", "intercept"]),
     ("bincode", &["protocol"]),
+    ("brush-parser", &["intercept"]),
     ("cedar-policy", &["policy"]),
     ("cel", &["policy"]),
     ("maud", &["control-plane"]),

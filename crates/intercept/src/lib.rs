@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod exec;
+pub mod hook;
 pub mod local;
 pub mod mcp;

@@ -200,7 +200,7 @@ fn digest(variables: &BTreeMap<OsString, OsString>) -> Digest {
     Digest::of(&bytes)
 }
 
-fn is_injecting(name: &str) -> bool {
+pub(crate) fn is_injecting(name: &str) -> bool {
     INJECTING.contains(&name) || INJECTING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 

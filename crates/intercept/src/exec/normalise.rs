@@ -28,7 +28,7 @@ impl ProgramFolders {
     }
 
     /// What policy knows a program by.
-    fn name_of(&self, found: &str) -> String {
+    pub(crate) fn name_of(&self, found: &str) -> String {
         let path = Path::new(found);
         let known = path.parent().is_some_and(|folder| self.0.iter().any(|known| known == folder));
         let name = path.file_name().filter(|_| known).and_then(|name| name.to_str());

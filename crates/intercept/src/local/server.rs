@@ -15,7 +15,9 @@ use axum::{
     routing::post,
 };
 use countersign_approval::Status;
-use countersign_gate::{Answer, Execution, Gate, Held, Intent, Interceptor, Outcome, ports::BrokerError};
+use countersign_gate::{
+    Answer, Execution, Gate, Held, Intent, Interceptor, Outcome, Permit, Waited, ports::BrokerError,
+};
 use countersign_model::{ApprovalId, EvaluationId, strict_json};
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -27,7 +29,7 @@ use super::wire::{
 };
 use crate::{
     exec::{self, normalise::ProgramFolders},
-    mcp,
+    hook, mcp,
 };
 
 /// How often a waiting client hears something, so that each side notices when the other is gone.
@@ -139,6 +141,10 @@ impl Desk {
     }
 
     async fn exchange(&self, request: OperationRequest, events: Events) {
+        let patience = match &request {
+            OperationRequest::Hook { patience, .. } => Some(Duration::from_secs(*patience)),
+            OperationRequest::Exec { .. } | OperationRequest::Mcp { .. } => None,
+        };
         let answer = match self.read(request) {
             Ok(intent) => self.gate.decide(intent).await,
             Err((unreadable, trace)) => {
@@ -148,9 +154,14 @@ impl Desk {
         };
         let answer = match answer {
             Answer::Held(held) => {
-                let evaluation = held.evaluation();
+                let (evaluation, policies) = (held.evaluation(), held.policies().to_vec());
                 tokio::select! {
-                    answer = self.hold(held, &events) => answer,
+                    waited = self.hold(held, patience, &events) => match waited {
+                        Waited::Answered(answer) => answer,
+                        Waited::Pending(status) => {
+                            return say(&events, Event::Denied(DeniedEvent::pending(evaluation, policies, &status))).await;
+                        }
+                    },
                     // Dropping the hold withdraws the request: its requester cannot be told any more.
                     () = self.settings.stop.cancelled() => {
                         return say(&events, Event::Denied(DeniedEvent::stopping(evaluation))).await;
@@ -160,6 +171,7 @@ impl Desk {
             decided => decided,
         };
         match answer {
+            Answer::Permitted(permit) if patience.is_some() => hand_over(permit, &events).await,
             Answer::Permitted(permit) => {
                 // A client that is gone by now has not started anything: the permit is not consumed.
                 if let Ok(place) = events.reserve().await {
@@ -192,11 +204,15 @@ impl Desk {
                 };
                 mcp::normalise::intent(observed).map_err(|unreadable| (unreadable, environment))
             }
+            OperationRequest::Hook { call, patience: _, provenance, trace } => {
+                let (agent, folders) = (self.gate.agent(), &self.settings.folders);
+                Ok(hook::normalise::intent(agent, call, folders, provenance, trace))
+            }
         }
     }
 
-    /// Asks people, and keeps the client informed until they have decided.
-    async fn hold(&self, held: Held, events: &Events) -> Answer {
+    /// Asks people, and keeps the client informed until they have decided, or its patience is over.
+    async fn hold(&self, held: Held, patience: Option<Duration>, events: &Events) -> Waited {
         let told = HeldEvent {
             evaluation: held.evaluation(),
             digest: held.digest(),
@@ -207,12 +223,18 @@ impl Desk {
         say(events, Event::Held(told)).await;
         let (news, mut changes) = watch::channel(None);
         let console = self.settings.console.as_deref();
-        let mut hold = std::pin::pin!(self.gate.hold(held, |status: &Status| {
+        let over = async {
+            match patience {
+                Some(patience) => tokio::time::sleep(patience).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut hold = std::pin::pin!(self.gate.hold_within(held, over, |status: &Status| {
             news.send_replace(Some(waiting(status, console)));
         }));
         loop {
             tokio::select! {
-                answer = &mut hold => return answer,
+                waited = &mut hold => return waited,
                 _ = tokio::time::timeout(TICK, changes.changed()) => {
                     let latest = changes.borrow_and_update().clone();
                     if let Some(waiting) = latest {
@@ -241,6 +263,18 @@ impl Desk {
             let _ = report.recorded.send(());
         }
     }
+}
+
+/// Lets a client go ahead that runs the operation where nobody sees it. That is recorded before it is told.
+async fn hand_over(permit: Permit, events: &Events) {
+    if events.is_closed() {
+        // Nothing has been started: the permit is not consumed.
+        return;
+    }
+    let approval = permit.used().map(|used| used.approval);
+    let event = PermitEvent { evaluation: permit.evaluation(), approval, trace: None };
+    permit.hand_over().await;
+    say(events, Event::Permit(event)).await;
 }
 
 /// An execution that an outcome can be reported for, until this is dropped.

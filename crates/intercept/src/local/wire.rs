@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use countersign_approval::{Phase, Progress};
+use countersign_approval::{Phase, Progress, Status};
 use countersign_gate::{Denial, Held};
 use countersign_model::{
-    ApprovalId, DecidingPolicy, Digest, EvaluationId, Provenance, RequirementName, Timestamp,
+    ApprovalId, DecidingPolicy, Digest, EvaluationId, Object, Provenance, RequirementName, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::hook::part::Part;
 
 /// Where an operation is submitted (POST).
 pub const OPERATIONS: &str = "/local/v1/operations";
@@ -65,6 +67,39 @@ pub enum OperationRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trace: Option<String>,
     },
+    /// Let a coding agent use a tool. Its host does so itself, and reports no outcome.
+    Hook {
+        /// What it is about to do.
+        call: HookCall,
+        /// How long people may take, in seconds. Then the request stays open, and the same call attaches
+        /// to it when it comes again.
+        patience: u64,
+        /// Why and where.
+        #[serde(default)]
+        provenance: Provenance,
+        /// The caller's `traceparent`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<String>,
+    },
+}
+
+/// A tool call of a coding agent. All of it binds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HookCall {
+    /// The agent's host: `claude-code`, …
+    pub host: String,
+    /// The host's name of the tool.
+    pub tool: String,
+    /// The shell line, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
+    /// The working directory.
+    pub cwd: String,
+    /// The tool's input, without the line and without what only words it.
+    pub input: Object,
+    /// What it comes to.
+    pub parts: Vec<Part>,
 }
 
 /// A command as it would be executed. All of it binds.
@@ -218,6 +253,18 @@ impl DeniedEvent {
             retry: denial.cause.is_transient() || denial.is_expiry(),
             message: denial.cause.to_string(),
             policies: denial.policies.clone(),
+        }
+    }
+
+    /// Nobody has decided within the client's patience. The request stays open.
+    pub(crate) fn pending(evaluation: EvaluationId, policies: Vec<DecidingPolicy>, status: &Status) -> Self {
+        Self {
+            evaluation: Some(evaluation),
+            approval: Some(status.id),
+            code: "pending".to_owned(),
+            retry: true,
+            message: "people have not decided yet".to_owned(),
+            policies,
         }
     }
 
