@@ -9,8 +9,8 @@ use crate::{
     api::Api,
     exit,
     verbs::{
-        agents, approvals, audit, completions, control, demo, dev, doctor, exec, login, mcp, policy, sidecar,
-        tokens,
+        agents, approvals, audit, completions, control, demo, dev, doctor, exec, hook, login, mcp, policy,
+        sidecar, tokens,
     },
 };
 
@@ -57,6 +57,8 @@ enum Verb {
     Sidecar(sidecar::Arguments),
     /// Runs a command through the sidecar: at once, after approval, or not at all.
     Exec(exec::Arguments),
+    /// Answers the hooks of coding agents, and puts itself there.
+    Hook(hook::Arguments),
     /// Stands between an MCP client and an MCP server on stdio.
     Mcp(mcp::Arguments),
     /// Adds, lists, shows and revokes agents.
@@ -81,6 +83,14 @@ enum Verb {
 }
 
 impl Cli {
+    /// Answers the hook of a coding agent, if that is what was asked.
+    pub(crate) fn answer_hook(&self) -> Option<ExitCode> {
+        match &self.verb {
+            Verb::Hook(arguments) => arguments.answer(),
+            _ => None,
+        }
+    }
+
     /// Does what was asked.
     ///
     /// # Errors
@@ -94,6 +104,7 @@ impl Cli {
             Verb::Control(arguments) => control::run(arguments).await,
             Verb::Sidecar(arguments) => sidecar::run(arguments).await,
             Verb::Exec(arguments) => exec::run(arguments).await,
+            Verb::Hook(arguments) => hook::run(common, arguments).await,
             Verb::Mcp(arguments) => mcp::run(arguments).await,
             Verb::Agents(arguments) => agents::run(common, arguments).await,
             Verb::Policy(arguments) => policy::run(common, arguments).await,

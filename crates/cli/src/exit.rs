@@ -8,6 +8,8 @@ use crate::api::ApiError;
 
 /// Something failed.
 pub(crate) const FAILED: u8 = 1;
+/// `hook doctor`: the host goes on in a case that no configuration mends.
+pub(crate) const HOST_GOES_ON: u8 = 10;
 /// The control plane or the sidecar cannot be reached (`EX_UNAVAILABLE`).
 pub(crate) const UNAVAILABLE: u8 = 69;
 /// Not decided: nobody decided in time, or nobody could be asked (`EX_TEMPFAIL`).
@@ -25,6 +27,7 @@ Exit codes:
   0    done
   1    failed
   2    the command line is wrong
+  10   hook doctor: the host goes on in a case that no configuration mends
   69   the control plane or the sidecar cannot be reached
   75   exec: not decided in time, or nobody could be asked; nothing was executed
   77   refused: by policy, by a reviewer, or because you may not

@@ -17,6 +17,10 @@ use crate::output::{Paint, Style};
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    // A hook runs before every step of an agent: it starts nothing that it does not need.
+    if let Some(code) = cli.answer_hook() {
+        return code;
+    }
     // Fails only when a provider is installed already, which is then the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match tokio::runtime::Runtime::new() {

@@ -9,6 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod hook;
 pub(crate) mod login;
 pub(crate) mod mcp;
 pub(crate) mod policy;

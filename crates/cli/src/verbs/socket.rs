@@ -19,15 +19,26 @@ impl SocketArguments {
         if let Some(socket) = &self.socket {
             return socket.clone();
         }
-        let candidates = candidates();
+        let candidates: Vec<PathBuf> = of_services().into_iter().chain([PathBuf::from(OF_DEV)]).collect();
         let there = candidates.iter().find(|path| path.exists()).or(candidates.first());
         there.cloned().unwrap_or_default()
     }
+
+    /// The same, but none that is in the folder where this runs: an agent can write there, and could put
+    /// up a sidecar of its own.
+    pub(crate) fn path_out_of_reach(&self) -> Option<PathBuf> {
+        let services = of_services();
+        let there = services.iter().find(|path| path.exists()).or(services.first());
+        self.socket.clone().or_else(|| there.cloned())
+    }
 }
 
-fn candidates() -> Vec<PathBuf> {
+/// The socket of a `countersign dev` in this folder.
+const OF_DEV: &str = "countersign-data/sidecar/sidecar.sock";
+
+/// The sockets of sidecars that run as services: this user's, then the machine's.
+fn of_services() -> Vec<PathBuf> {
     let user = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty());
     let user = user.map(|folder| PathBuf::from(folder).join("countersign").join("sidecar.sock"));
-    let others = ["/run/countersign/sidecar.sock", "countersign-data/sidecar/sidecar.sock"];
-    user.into_iter().chain(others.map(PathBuf::from)).collect()
+    user.into_iter().chain([PathBuf::from("/run/countersign/sidecar.sock")]).collect()
 }
