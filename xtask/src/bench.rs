@@ -7,7 +7,7 @@ use crate::command::{self, cargo};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only these benches (decision, check, link, ledger, footprint).
+    /// Only these benches (decision, check, hook, link, ledger, footprint).
     names: Vec<String>,
     /// Fewer rounds and links: a few minutes instead of half an hour.
     #[arg(long)]
@@ -26,7 +26,7 @@ const PACKAGES: [&str; 8] = [
     "-p",
     "countersign-tests",
 ];
-const BENCHES: [&str; 5] = ["decision", "check", "link", "ledger", "footprint"];
+const BENCHES: [&str; 6] = ["decision", "check", "hook", "link", "ledger", "footprint"];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     command::run("build", cargo(&["build", "--release"]).args(PACKAGES))?;

@@ -12,6 +12,7 @@ mod aws;
 mod console;
 mod mcp;
 mod otlp;
+mod shell;
 mod tlog;
 
 use std::{

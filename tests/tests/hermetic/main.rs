@@ -12,6 +12,7 @@ mod approvals;
 mod crashes;
 mod decisions;
 mod grants;
+mod hooks;
 mod hostile;
 mod mcp;
 mod offline;
