@@ -115,6 +115,15 @@ impl Bundle {
 }
 
 impl SelfTest {
+    /// The command that it is about, when it must not run at once.
+    #[cfg(test)]
+    pub(crate) fn stopped_command(&self) -> Option<&CommandLine> {
+        match &self.what {
+            What::Command(line) if self.expect != Expect::Permit && self.met.is_empty() => Some(line),
+            _ => None,
+        }
+    }
+
     fn run(&self, bundle: &Bundle) -> Result<(), String> {
         let operation = match self.operation(bundle) {
             Ok(operation) => operation,

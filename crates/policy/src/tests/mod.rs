@@ -2,6 +2,7 @@
 
 mod deciding;
 mod declared;
+mod evasion;
 mod loading;
 mod mapping;
 mod properties;
