@@ -36,6 +36,13 @@ pub fn is_canonical(bytes: &[u8]) -> Result<bool, strict_json::StrictJsonError> 
     Ok(to_canonical_json(&value).is_ok_and(|canonical| canonical.as_bytes() == bytes))
 }
 
+/// Walks over the members of an object whose text is canonical beyond doubt: each one's name and the text
+/// of its value, in order. `None` says nothing, and nothing that was seen until then counts: ask
+/// [`is_canonical`].
+pub fn plain_members<'a>(bytes: &'a [u8], member: &mut dyn FnMut(&'a str, &'a str)) -> Option<()> {
+    canonical_scan::plain_members(std::str::from_utf8(bytes).ok()?, member)
+}
+
 fn check_numbers(value: &Value) -> Result<(), CanonicalError> {
     match value {
         Value::Number(number) => {

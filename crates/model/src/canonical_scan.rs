@@ -16,6 +16,18 @@ pub(crate) fn is_plainly_canonical(text: &str) -> bool {
     scan.value(0).is_some() && scan.rest.is_empty()
 }
 
+/// Tells of each member of an object that is canonical beyond doubt: its name and the text of its value.
+/// What was told counts only when the end is reached.
+pub(crate) fn plain_members<'a>(text: &'a str, member: &mut dyn FnMut(&'a str, &'a str)) -> Option<()> {
+    let mut scan = Scan { rest: text.as_bytes() };
+    scan.members(0, &mut |name, value| {
+        if let (Ok(name), Ok(value)) = (str::from_utf8(name), str::from_utf8(value)) {
+            member(name, value);
+        }
+    })?;
+    scan.rest.is_empty().then_some(())
+}
+
 /// What is still to be looked at. Every step answers `None` when it is in doubt.
 struct Scan<'a> {
     rest: &'a [u8],
@@ -25,7 +37,7 @@ impl<'a> Scan<'a> {
     fn value(&mut self, depth: usize) -> Option<()> {
         match self.rest.first()? {
             b'"' => self.string().map(|_| ()),
-            b'{' if depth < MAX_DEPTH => self.object(depth),
+            b'{' if depth < MAX_DEPTH => self.members(depth, &mut |_, _| ()),
             b'[' if depth < MAX_DEPTH => self.array(depth),
             b'-' | b'0'..=b'9' => self.integer(),
             b't' => self.expect(b"true"),
@@ -40,7 +52,8 @@ impl<'a> Scan<'a> {
         Some(())
     }
 
-    fn object(&mut self, depth: usize) -> Option<()> {
+    /// An object; tells of each member's name and the text of its value.
+    fn members(&mut self, depth: usize, member: &mut dyn FnMut(&'a [u8], &'a [u8])) -> Option<()> {
         self.expect(b"{")?;
         let mut last: Option<&[u8]> = None;
         if self.expect(b"}").is_some() {
@@ -56,7 +69,9 @@ impl<'a> Scan<'a> {
             }
             last = Some(name);
             self.expect(b":")?;
+            let value = self.rest;
             self.value(depth + 1)?;
+            member(name, value.get(..value.len() - self.rest.len())?);
             if self.expect(b",").is_none() {
                 return self.expect(b"}");
             }

@@ -1,7 +1,9 @@
 //! The indexer: one thread that follows the ledger.
 //!
 //! It commits without waiting for the disk most of the time, so that it does not compete with the
-//! writer for syncs; a crash costs it at most [`DURABLE_EVERY`] events, which it reads again.
+//! writer for syncs; a crash costs it at most [`DURABLE_EVERY`] events, which it reads again. And it leaves
+//! the processor to a busy writer: what is recorded must not wait for what is searched. So search lags behind
+//! by [`QUIET`] at rest and by [`GIVES_WAY`] under load, until there is so much to do that it cannot wait.
 
 use std::{
     collections::BTreeMap,
@@ -30,9 +32,11 @@ const BATCH: usize = 4_096;
 /// After how many events the index is made durable.
 const DURABLE_EVERY: u64 = 8_192;
 
-/// After a full batch, for how many times the time that it took the indexer gives way to the writer.
-const GIVES_WAY: u32 = 4;
-/// How long the ledger must not grow for the indexer not to give way.
+/// How long the indexer gives way to a writer that is busy, before each batch.
+const GIVES_WAY: Duration = Duration::from_millis(250);
+/// How far it may fall behind before it no longer gives way.
+const FAR_BEHIND: u64 = 16 * BATCH as u64;
+/// How long the ledger must not grow for the writer to count as idle.
 const QUIET: Duration = Duration::from_millis(10);
 
 /// The way to the indexer thread. Clones lead to the same one.
@@ -115,11 +119,10 @@ impl Thread {
         loop {
             // Looked at anew each time: giving way has seen some of the changes.
             while self.frontier.size() < *size.borrow_and_update() {
-                let began = Instant::now();
-                let taken = self.take_batch()?;
-                if taken == BATCH {
-                    give_way(&mut size, began.elapsed() * GIVES_WAY).await;
+                if self.is_close_to(*size.borrow()) {
+                    give_way(&mut size).await;
                 }
+                self.take_batch()?;
             }
             if size.changed().await.is_err() {
                 return Ok(());
@@ -127,8 +130,12 @@ impl Thread {
         }
     }
 
-    /// Indexes the next events. Returns how many.
-    fn take_batch(&mut self) -> Result<usize, StoreError> {
+    fn is_close_to(&self, size: u64) -> bool {
+        size.saturating_sub(self.frontier.size()) < FAR_BEHIND
+    }
+
+    /// Indexes the next events.
+    fn take_batch(&mut self) -> Result<(), StoreError> {
         let events = View::of(&self.database)?.events_from(self.frontier.size(), BATCH)?;
         let mut frontier = self.frontier.clone();
         let mut transaction = self.index.begin_write().map_err(storage)?;
@@ -146,13 +153,13 @@ impl Thread {
         }
         self.frontier = frontier;
         self.progress.send_replace(reached);
-        Ok(events.len())
+        Ok(())
     }
 }
 
 /// Leaves the processor to the writer while the ledger grows, at most for a time.
-async fn give_way(size: &mut watch::Receiver<u64>, most: Duration) {
-    let until = Instant::now() + most;
+async fn give_way(size: &mut watch::Receiver<u64>) {
+    let until = Instant::now() + GIVES_WAY;
     while Instant::now() < until {
         // Nothing new within that time, or no writer any more: the machine is free.
         if !matches!(timeout(QUIET, size.changed()).await, Ok(Ok(()))) {

@@ -67,8 +67,8 @@ fn matches(filter: &EventFilter, event: &EventHeader<'_>) -> bool {
         if kind.ends_with('.') { event.kind.starts_with(kind) } else { event.kind == kind }
     });
     kind && filter.approval.is_none_or(|approval| event.approval == Some(approval))
-        && (filter.trace_id.is_none() || filter.trace_id == event.trace_id)
-        && (filter.actor.is_none() || filter.actor == event.actor)
+        && (filter.trace_id.is_none() || filter.trace_id.as_deref() == event.trace_id.as_deref())
+        && (filter.actor.is_none() || filter.actor.as_deref() == event.actor.as_deref())
         && filter.source.as_deref().is_none_or(|source| event.source.to_string() == source)
         && filter.from.is_none_or(|from| event.at >= from)
         && filter.until.is_none_or(|until| event.at < until)
