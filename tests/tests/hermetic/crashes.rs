@@ -1,8 +1,11 @@
 //! SIGKILL at the worst moments: never twice, never silently lost.
 
 use std::{
-    process::Command,
-    time::{SystemTime, UNIX_EPOCH},
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use countersign_model::Timestamp;
@@ -68,15 +71,66 @@ async fn a_grant_that_was_not_used_survives_a_crash_and_is_used_once() {
     assert_eq!(site.redeem("deploy", &task).await["decision"], false);
 }
 
+fn commands_need_one(files: &mut BTreeMap<String, String>) {
+    let policy = "@id(\"may-run\") permit (principal, action == Exec::Action::\"run\", resource);\n\
+                  @id(\"runs-need-one\") @approval(\"one\") forbid (principal, action == Exec::Action::\"run\", resource)\n\
+                  unless { context.approvals.contains(\"one\") };";
+    files.insert("policies/exec.cedar".into(), policy.into());
+}
+
+/// Asks to run a command that leaves a line in a file, and sends a vote for it. Returns its process and
+/// the approval.
+async fn vote_for_a_line_in(site: &Site, file: &Path) -> (Child, String) {
+    let mut command = Command::new(binary("countersign"));
+    command.args(["exec", "--", "sh", "-c", &format!("echo ran >> {}", file.display())]);
+    command.env("COUNTERSIGN_SOCKET", site.socket()).stdin(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    let id = site.next_pending().await["id"].as_str().unwrap().to_owned();
+    let (reviewer, path) = (site.reviewer(0), format!("/api/v1/approvals/{id}/votes"));
+    tokio::spawn(async move { reviewer.post(&path, &json!({ "decision": "approve" })).await.ok() });
+    (child, id)
+}
+
+/// The sidecar dies at moments that are spread over the whole way from the vote to the outcome: before
+/// the grant reaches it, while it verifies, re-evaluates, journals, mints, answers, records. Whenever it is,
+/// nothing runs twice, and what ran is never taken for something that did not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_killed_anywhere_around_the_use_of_a_grant_loses_and_repeats_nothing() {
+    const MOMENTS: u32 = 16;
+    let mut site = Site::start(commands_need_one).await;
+    let file = |moment: u32| site.folder().join(format!("ran-{moment}"));
+    let files: Vec<PathBuf> = (0..=MOMENTS).map(file).collect();
+    let (mut child, id) = vote_for_a_line_in(&site, &files[0]).await;
+    let start = Instant::now();
+    site.until(&id, "executed").await;
+    let whole = start.elapsed();
+    assert!(child.wait().unwrap().success());
+    for moment in 1..=MOMENTS {
+        let file = &files[moment as usize];
+        let (mut child, id) = vote_for_a_line_in(&site, file).await;
+        tokio::time::sleep(whole * moment / MOMENTS).await;
+        site.kill_sidecar();
+        child.wait().unwrap();
+        site.start_sidecar();
+        site.until_connected().await;
+        let ran = fs::read_to_string(file).unwrap_or_default().lines().count();
+        assert!(ran <= 1, "moment {moment}: it ran {ran} times");
+        let expected: &[&str] = if ran == 1 {
+            &["executed", "outcome_unknown"]
+        } else {
+            &["approved", "failed", "outcome_unknown"]
+        };
+        eventually(&format!("moment {moment}, ran {ran}: one of {expected:?}"), || async {
+            let approval = site.admin().get(&format!("/api/v1/approvals/{id}")).await.ok();
+            expected.contains(&approval["state"].as_str().unwrap_or_default()).then_some(())
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn a_crash_while_an_operation_runs_is_an_unknown_outcome() {
-    let mut site = Site::start(|files| {
-        let sleep = "@id(\"may-sleep\") permit (principal, action == Exec::Action::\"run\", resource);\n\
-                     @id(\"sleep-needs-one\") @approval(\"one\") forbid (principal, action == Exec::Action::\"run\", resource)\n\
-                     unless { context.approvals.contains(\"one\") };";
-        files.insert("policies/exec.cedar".into(), sleep.into());
-    })
-    .await;
+    let mut site = Site::start(commands_need_one).await;
     let mut command = Command::new(binary("countersign"));
     // The shell says that it runs, then waits to be killed.
     command.args(["exec", "--", "sh", "-c", "echo running; sleep 600"]);
