@@ -298,6 +298,10 @@ async fn tell_changes(
     is_first: bool,
 ) -> Result<()> {
     let page: Page<Value> = api.get("/api/v1/approvals", &[("limit", "100".to_owned())]).await?;
+    let is_pending = |value: &Value| value.get("state").and_then(Value::as_str) == Some("pending");
+    if is_first && !page.items.iter().any(is_pending) {
+        eprintln!("nothing waits for a decision; what comes is shown here (Ctrl-C ends this)");
+    }
     for value in page.items.iter().rev() {
         let approval: Approval = serde_json::from_value(value.clone())?;
         let is_known = seen.insert(approval.id, approval.version) == Some(approval.version);

@@ -151,8 +151,8 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
         What::Export { out, key_out } => {
             export(&common.api()?, out.as_deref(), key_out.as_deref()).await?;
             if let Some(file) = out {
-                let file = file.display();
-                eprintln!("wrote {file}; check it with: countersign audit verify {file} --key KEY");
+                let (file, key) = (file.display(), key_out.as_deref().unwrap_or(Path::new("KEY")).display());
+                eprintln!("wrote {file}; check it with: countersign audit verify {file} --key {key}");
             }
         }
         What::Verify { export, key } => return verify(common, &export, &key),
