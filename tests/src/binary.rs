@@ -7,13 +7,14 @@ use std::{
     sync::OnceLock,
 };
 
-/// The path of one of our binaries, in the profile that the tests were built in.
+/// The path of one of our binaries: in the folder that `COUNTERSIGN_BINARIES` names, else in the profile
+/// that the tests were built in.
 ///
 /// # Panics
 /// When the binaries do not build.
 pub fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(build).join(name)
+    FOLDER.get_or_init(|| env::var_os("COUNTERSIGN_BINARIES").map_or_else(build, PathBuf::from)).join(name)
 }
 
 /// A bundle folder of the tests.

@@ -3,7 +3,10 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::command::{self, cargo};
+use crate::{
+    command::{self, cargo},
+    dist,
+};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -14,7 +17,7 @@ pub(crate) struct Options {
     quick: bool,
 }
 
-/// The binaries, and the tests among them: selected on their own, those would have most dependencies
+/// The benches, with the binaries beside them: selected on their own, they would have most dependencies
 /// built once more, with other features.
 const PACKAGES: [&str; 8] = [
     "-p",
@@ -29,11 +32,11 @@ const PACKAGES: [&str; 8] = [
 const BENCHES: [&str; 6] = ["decision", "check", "hook", "link", "ledger", "footprint"];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    command::run("build", cargo(&["build", "--release"]).args(PACKAGES))?;
+    let binaries = dist::build()?;
     let wanted = |bench: &&str| options.names.is_empty() || options.names.iter().any(|name| name == bench);
     for bench in BENCHES.into_iter().filter(wanted) {
         let mut command = cargo(&["bench", "--bench", bench]);
-        command.args(PACKAGES);
+        command.args(PACKAGES).env("COUNTERSIGN_BINARIES", &binaries);
         if options.quick {
             command.env("COUNTERSIGN_BENCH_QUICK", "1");
         }

@@ -32,7 +32,7 @@ enum Chore {
     Tidy,
     /// Measures, as ratios within one run; prints the report for crates/README.md.
     Bench(bench::Options),
-    /// Builds stripped release binaries into target/dist, with checksums.
+    /// Builds the binaries that ship into target/dist, with checksums.
     Dist,
 }
 
