@@ -18,7 +18,7 @@ use countersign_intercept::hook::{
 const CORPUS: &str = include_str!("../../../crates/intercept/src/hook/shell/corpus.txt");
 
 /// Ways to run a command within a line. Nothing in them is a program that bash could find.
-const CONSTRUCTS: [&str; 34] = [
+const CONSTRUCTS: [&str; 58] = [
     "@",
     "one; @",
     "@ && two",
@@ -53,13 +53,38 @@ const CONSTRUCTS: [&str; 34] = [
     "eval '@'",
     "f() { @; }; f",
     "echo ${x:-$(@)}",
+    "cat <<'X'; @\nbody\nX\n",
+    "cat <<'X' | { @; }\nbody\nX\n",
+    "cat <<A <<B; @\na\nA\nb\nB\n",
+    "@ <<'X'\nbody\nX\n",
+    "if cat <<'X'; then @; fi\nb\nX\n",
+    "(cat <<'X'; @)\nb\nX\n",
+    "cat <<-X; @\n\tb\n\tX\n",
+    "cat <<X \\\n; @\nb\nX\n",
+    "echo \"a\n$(@)\nb\"",
+    "echo $( (@) )",
+    "case $(@) in *) ;; esac",
+    "for i in $(@); do :; done",
+    "echo \"${x:-\"$(@)\"}\"",
+    "{ @; } 2>&1 | one",
+    "[ -z \"$(@)\" ]",
+    "echo a#b; @",
+    "echo $#; @",
+    "echo '#'; @",
+    "echo \\# ; @",
+    "x=(a $(@))",
+    "x=1 @",
+    "echo $'a\\'b' ; @",
+    "echo \"a'b\"; @",
+    "echo a\\\nb; @",
 ];
 
 /// The programs that bash looks for.
 fn looked_for(line: &str, folder: &Path) -> BTreeSet<String> {
-    let log = folder.join("log");
-    fs::write(&log, "").unwrap();
-    let handler = "command_not_found_handle() { printf '%s\\n' \"$1\" >> \"$LOG\"; return 0; }";
+    // A log of its own: what runs in the background of one line may write while the next one runs.
+    let log = tempfile::NamedTempFile::new_in(folder).unwrap().into_temp_path();
+    // Some lines loop for ever once nothing in them is found.
+    let handler = "ulimit -t 1; command_not_found_handle() { printf '%s\\n' \"$1\" >> \"$LOG\"; return 0; }";
     let status = Command::new("/bin/bash")
         .args(["--norc", "--noprofile", "-c", &format!("{handler}\n{line}\n")])
         .env_clear()

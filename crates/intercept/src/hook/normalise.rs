@@ -149,3 +149,110 @@ fn address(url: &str) -> Value {
         "path": uri.path(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use countersign_gate::intent::agent_subject;
+
+    use super::*;
+    use crate::hook::part::{Access, NamedFile, Why};
+
+    fn command(name: &str, found: Option<&str>, clarity: Clarity) -> Part {
+        let command = SimpleCommand {
+            argv: vec![name.to_owned(), "-l".to_owned()],
+            cwd: "/p".to_owned(),
+            found: found.map(str::to_owned),
+            ..SimpleCommand::default()
+        };
+        Part::Command { command, clarity }
+    }
+
+    fn act(line: Option<&str>, parts: Vec<Part>) -> Act {
+        let agent = agent_subject(&"coder".parse().unwrap());
+        let call = HookCall {
+            host: "codex".to_owned(),
+            tool: "Bash".to_owned(),
+            line: line.map(str::to_owned),
+            cwd: "/p".to_owned(),
+            input: Object::from_iter([("k".to_owned(), json!("v"))]),
+            parts,
+        };
+        let folders = ProgramFolders::of_path("/usr/bin".as_ref());
+        intent(&agent, call, &folders, Provenance::default(), None).act
+    }
+
+    fn asked(act: &Act) -> (String, String, String) {
+        match act {
+            Act::Operation { operation, .. } => {
+                let Resource { kind, id, .. } = &operation.resource;
+                (operation.action.name.clone(), kind.clone(), id.clone())
+            }
+            Act::Command { command, .. } => ("command".to_owned(), String::new(), command.argv[0].clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn parts_are_put_to_policy_by_what_they_are() {
+        let file = NamedFile { path: "/p/a".to_owned(), inside: true };
+        for (part, action, kind, id) in [
+            (command("ls", Some("/usr/bin/ls"), Clarity::Clear), "command", "", "ls"),
+            (command("cd", None, Clarity::Clear), "command", "", "cd"),
+            // Another file of that name is another program.
+            (command("ls", Some("/tmp/evil/ls"), Clarity::Clear), "command", "", "/tmp/evil/ls"),
+            (
+                command("ls", Some("/tmp/evil/ls"), Clarity::Unclear),
+                "Exec::unclear",
+                "Exec::Program",
+                "/tmp/evil/ls",
+            ),
+            (command("sudo", Some("/usr/bin/sudo"), Clarity::Wrap), "Exec::wrap", "Exec::Program", "sudo"),
+            (Part::Opaque { why: Why::Eval }, "Exec::opaque", "Exec::Line", "the line"),
+            (Part::File { access: Access::Write, file }, "Agent::write", "Agent::File", "/p/a"),
+            (
+                Part::Fetch { url: "https://a.test/x".to_owned() },
+                "Agent::fetch",
+                "Agent::Url",
+                "https://a.test/x",
+            ),
+            (Part::Tool { name: "Task".to_owned() }, "Agent::tool", "Agent::Tool", "Task"),
+        ] {
+            let expected = (action.to_owned(), kind.to_owned(), id.to_owned());
+            assert_eq!(asked(&act(Some("the line"), vec![part.clone()])), expected, "{part:?}");
+        }
+    }
+
+    #[test]
+    fn one_part_binds_the_whole_call_and_several_are_a_whole_of_their_own() {
+        let one = act(Some("ls -l"), vec![command("ls", Some("/usr/bin/ls"), Clarity::Clear)]);
+        let Act::Command { facts, .. } = one else { panic!("{one:?}") };
+        let whole =
+            json!({"host": "codex", "tool": "Bash", "line": "ls -l", "cwd": "/p", "input": {"k": "v"}});
+        assert_eq!(facts["hook"], whole);
+        let line = "ls -l; cd -l";
+        let parts =
+            vec![command("ls", Some("/usr/bin/ls"), Clarity::Clear), command("cd", None, Clarity::Clear)];
+        let several = act(Some(line), parts);
+        let Act::Several { whole, parts } = several else { panic!("{several:?}") };
+        assert_eq!(
+            (whole.action.name.as_str(), whole.resource.id.as_str(), parts.len()),
+            ("Exec::line", line, 2)
+        );
+        assert_eq!(whole.context["hook"]["line"], line);
+        assert!(matches!(act(None, Vec::new()), Act::Several { parts, .. } if parts.is_empty()));
+    }
+
+    #[test]
+    fn an_address_has_the_host_that_is_asked() {
+        assert_eq!(address("https://Docs.Example.com:8443/a?b")["host"], "docs.example.com");
+        assert_eq!(address("https://docs.example.com@evil.test/a")["host"], "evil.test");
+        assert_eq!(address("no address at all")["host"], "");
+    }
+
+    #[test]
+    fn a_long_line_is_named_by_its_beginning() {
+        assert_eq!(name_of_line("ls"), "ls");
+        let name = name_of_line(&"é".repeat(300));
+        assert_eq!(name.chars().count(), MAX_NAME + 1);
+    }
+}

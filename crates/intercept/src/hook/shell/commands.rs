@@ -73,6 +73,12 @@ impl Reader<'_> {
         self.push(Part::Command { command, clarity });
     }
 
+    /// A `cat` without arguments.
+    pub(super) fn cat(&mut self) {
+        let words = [Word::Known("cat".to_owned())];
+        self.run(&words, &Variables::new(), true, &Input::Elsewhere);
+    }
+
     fn eval(&mut self, line: &Line<'_>, arguments: &[Word]) {
         let text: Option<Vec<&str>> = arguments.iter().map(Word::known).collect();
         match text {

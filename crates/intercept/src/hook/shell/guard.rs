@@ -15,7 +15,20 @@ pub(super) fn check(line: &str) -> Result<(), Why> {
     if line.len() > MAX_LINE || openings(line) > MAX_OPENINGS {
         return Err(Why::TooLarge);
     }
-    if line.chars().any(is_misleading) { Err(Why::Characters) } else { Ok(()) }
+    if line.chars().any(is_misleading) {
+        return Err(Why::Characters);
+    }
+    if line.lines().any(expands_behind_a_document) { Err(Why::Unparsed) } else { Ok(()) }
+}
+
+/// Whether something is expanded behind the mark of a here-document, or the line goes on behind it: the
+/// parser loses what stands there. Quotes are not looked at, so that none can hide it.
+fn expands_behind_a_document(line: &str) -> bool {
+    let Some((_, behind)) = line.split_once("<<") else { return false };
+    let expands = ["$(", "${", "$[", "`", "<(", ">("].iter().any(|sign| behind.contains(sign));
+    // `<<<` takes its text from the line itself.
+    let document = !behind.starts_with('<') || behind.get(1..).is_some_and(|rest| rest.contains("<<"));
+    document && (expands || behind.ends_with('\\'))
 }
 
 /// Counts without regard to quotes, so that no quoting can hide one.

@@ -53,6 +53,7 @@ impl Reader<'_> {
             return Word::Known(raw.to_owned());
         }
         if let Some(text) = quoted_text_of_cat(raw) {
+            self.cat();
             return Word::Known(text.to_owned());
         }
         match word::parse(raw, &ParserOptions::default()) {
@@ -126,7 +127,8 @@ impl Reader<'_> {
             },
             WordPiece::ParameterExpansion(_) => self.parameter(source, reading),
             WordPiece::CommandSubstitution(line) => {
-                if ends_where_it_seems(source, line) {
+                // An empty one is what the parser makes of one behind a here-document.
+                if !line.is_empty() && ends_where_it_seems(source, line) {
                     self.nested(line);
                 } else {
                     self.opaque(Why::Unparsed);
