@@ -172,7 +172,7 @@ async fn approve(site: &Site, reviewer: &Http, client: &LocalClient, number: usi
         micros()
     };
     let ((permitted, permit), voted) = tokio::join!(permitted, voted);
-    exchange.finish(permit.evaluation, &OutcomeReport::Executed).await.unwrap();
+    exchange.finish(permit.evaluation, &OutcomeReport::executed()).await.unwrap();
     (permitted, voted)
 }
 

@@ -10,7 +10,7 @@ use crate::{
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only these benches (decision, check, hook, link, ledger, footprint).
+    /// Only these benches (decision, check, mcp, hook, link, ledger, footprint).
     names: Vec<String>,
     /// Fewer rounds and links: a few minutes instead of half an hour.
     #[arg(long)]
@@ -29,7 +29,7 @@ const PACKAGES: [&str; 8] = [
     "-p",
     "countersign-tests",
 ];
-const BENCHES: [&str; 6] = ["decision", "check", "hook", "link", "ledger", "footprint"];
+const BENCHES: [&str; 7] = ["decision", "check", "mcp", "hook", "link", "ledger", "footprint"];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let binaries = dist::build()?;

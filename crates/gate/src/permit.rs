@@ -88,6 +88,7 @@ struct Ticket {
     met: Vec<RequirementName>,
     used: Option<Use>,
     if_dropped: Outcome,
+    result: Option<Digest>,
 }
 
 impl Permit {
@@ -99,7 +100,15 @@ impl Permit {
         met: Vec<RequirementName>,
         used: Option<Use>,
     ) -> Self {
-        let ticket = Ticket { engine, place: Some(place), case, met, used, if_dropped: Outcome::NotStarted };
+        let ticket = Ticket {
+            engine,
+            place: Some(place),
+            case,
+            met,
+            used,
+            if_dropped: Outcome::NotStarted,
+            result: None,
+        };
         Self { ticket }
     }
 
@@ -195,7 +204,14 @@ impl Execution {
     }
 
     /// Says how it ended.
-    pub async fn finish(mut self, outcome: Outcome) {
+    pub async fn finish(self, outcome: Outcome) {
+        self.finish_with(outcome, None).await;
+    }
+
+    /// Says how it ended, and the digest of what came of it: who has the result can show later that it is
+    /// the one, and the log does not have to keep it.
+    pub async fn finish_with(mut self, outcome: Outcome, result: Option<Digest>) {
+        self.ticket.result = result;
         self.span.record(names::attribute::OUTCOME, outcome.as_str());
         self.ticket.finish(outcome).await;
     }
@@ -218,6 +234,7 @@ impl Ticket {
             case: self.case.clone(),
             used: self.used,
             outcome: self.if_dropped.clone(),
+            result: self.result,
             at: self.engine.ports.clock.now(),
         }
     }

@@ -93,7 +93,7 @@ pub(crate) enum Details {
     Decision { policies: Vec<DecidingPolicy>, requirements: Vec<RequirementName>, cause: Option<Cause> },
     Unreadable { interceptor: &'static str, about: String, cause: Cause },
     Grant { refusal: Option<Cause> },
-    Outcome(Outcome),
+    Outcome { outcome: Outcome, result: Option<Digest> },
 }
 
 impl Record {
@@ -170,7 +170,10 @@ impl Record {
                     put("message", json!(cause.to_string()));
                 }
             }
-            Details::Outcome(outcome) => {
+            Details::Outcome { outcome, result } => {
+                if let Some(result) = result {
+                    put("result", json!(result));
+                }
                 put("outcome", json!(outcome.as_str()));
                 if let Outcome::Failed { detail } = outcome {
                     put("message", json!(detail));
@@ -204,6 +207,7 @@ pub(crate) struct Finished {
     pub(crate) case: Case,
     pub(crate) used: Option<Use>,
     pub(crate) outcome: Outcome,
+    pub(crate) result: Option<Digest>,
     pub(crate) at: Timestamp,
 }
 
@@ -265,7 +269,7 @@ impl Housekeeper {
 
 /// Records what became of an operation, and tells the journal if a grant was used for it.
 pub(crate) async fn record_outcome(ports: &Ports, finished: &Finished) -> Result<(), OutcomeError> {
-    let Finished { case, used, outcome, at } = finished;
+    let Finished { case, used, outcome, result, at } = finished;
     let record = Record {
         kind: outcome.kind(),
         at: *at,
@@ -274,7 +278,7 @@ pub(crate) async fn record_outcome(ports: &Ports, finished: &Finished) -> Result
         snapshot: Some(Arc::clone(&case.snapshot)),
         approval: used.as_ref().map(|used| used.approval),
         trace: case.matter.trace().map(str::to_owned),
-        details: Details::Outcome(outcome.clone()),
+        details: Details::Outcome { outcome: outcome.clone(), result: *result },
     };
     match used {
         Some(used) => {

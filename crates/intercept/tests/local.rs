@@ -89,7 +89,7 @@ async fn a_permitted_command_runs_and_its_outcome_is_recorded() {
     let mut exchange = sidecar.client.submit(&run("ls")).await.unwrap();
     let permit = permit(&mut exchange).await;
     assert_eq!(permit.approval, None);
-    exchange.finish(permit.evaluation, &OutcomeReport::Executed).await.unwrap();
+    exchange.finish(permit.evaluation, &OutcomeReport::executed()).await.unwrap();
     assert_eq!(sidecar.world.audit.kinds(), [Kind::Permitted, Kind::Executed]);
 }
 
@@ -174,7 +174,7 @@ async fn a_sidecar_that_stops_withdraws_what_is_held_and_lets_what_runs_finish()
     let denied = denied(&mut exchange).await;
     assert_eq!((denied.code.as_str(), denied.retry), ("stopping", true));
     eventually("it is cancelled", || cancelled(&sidecar).is_some()).await;
-    running.finish(started.evaluation, &OutcomeReport::Executed).await.unwrap();
+    running.finish(started.evaluation, &OutcomeReport::executed()).await.unwrap();
 }
 
 #[tokio::test]
@@ -184,8 +184,8 @@ async fn an_outcome_is_reported_once_and_for_nobody_else() {
     let mut other = sidecar.client.submit(&run("ls")).await.unwrap();
     let (first, second) = (permit(&mut exchange).await, permit(&mut other).await);
     assert_ne!(first.evaluation, second.evaluation);
-    exchange.finish(first.evaluation, &OutcomeReport::Executed).await.unwrap();
-    let again = other.finish(first.evaluation, &OutcomeReport::Executed).await;
+    exchange.finish(first.evaluation, &OutcomeReport::executed()).await.unwrap();
+    let again = other.finish(first.evaluation, &OutcomeReport::executed()).await;
     assert!(matches!(again, Err(LocalError::Refused(_))));
 }
 

@@ -9,11 +9,15 @@
 )]
 
 mod aws;
+mod conformance;
 mod console;
+mod front;
 mod mcp;
 mod otlp;
+mod reference;
 mod shell;
 mod tlog;
+mod waiting;
 
 use std::{
     env,

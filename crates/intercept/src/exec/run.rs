@@ -247,7 +247,7 @@ pub fn exit_code(status: ExitStatus) -> u8 {
 #[must_use]
 pub fn outcome(status: ExitStatus) -> OutcomeReport {
     match (status.code(), status.signal()) {
-        (Some(0), _) => OutcomeReport::Executed,
+        (Some(0), _) => OutcomeReport::executed(),
         (Some(code), _) => OutcomeReport::Failed { reason: format!("exit code {code}") },
         (None, Some(signal)) => OutcomeReport::Failed { reason: format!("ended by signal {signal}") },
         (None, None) => OutcomeReport::Failed { reason: "ended in an unknown way".to_owned() },
@@ -284,7 +284,7 @@ mod tests {
         let cwd = folder.path().canonicalize().unwrap();
         let out = fs::read_to_string(folder.path().join("out")).unwrap();
         assert_eq!(out, format!("zero|o n e|s|||{}|00-trace|", cwd.display()));
-        assert_eq!((exit_code(status), outcome(status)), (0, OutcomeReport::Executed));
+        assert_eq!((exit_code(status), outcome(status)), (0, OutcomeReport::executed()));
     }
 
     #[tokio::test]

@@ -298,12 +298,24 @@ impl DeniedEvent {
 #[serde(tag = "outcome", rename_all = "snake_case", deny_unknown_fields)]
 pub enum OutcomeReport {
     /// It ran and succeeded.
-    Executed,
+    Executed {
+        /// The digest of what came of it, as it was told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Digest>,
+    },
     /// It ran, or was about to, and failed.
     Failed {
         /// How, in a few words.
         reason: String,
     },
+}
+
+impl OutcomeReport {
+    /// It ran and succeeded, and what came of it is not known here.
+    #[must_use]
+    pub const fn executed() -> Self {
+        Self::Executed { result: None }
+    }
 }
 
 /// An answer that is no event stream.

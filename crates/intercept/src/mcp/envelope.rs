@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use countersign_model::Digest;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -309,6 +310,8 @@ pub enum FromServer {
         id: Id,
         /// Whether the request did what was asked.
         success: bool,
+        /// The digest of the result, as it was written.
+        result: Option<Digest>,
     },
     /// The server takes a request back.
     Cancelled {
@@ -363,7 +366,8 @@ impl Members<'_> {
             let is_error = members.ok().and_then(|members| members.get("isError").copied());
             is_error.is_none_or(|flag| flag.get() == "false")
         });
-        FromServer::Answer { id, success }
+        let result = self.0.get("result").map(|result| Digest::of(result.get().as_bytes()));
+        FromServer::Answer { id, success, result }
     }
 }
 

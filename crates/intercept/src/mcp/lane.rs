@@ -174,10 +174,10 @@ mod tests {
     fn an_answer_to_what_was_not_forwarded_is_forged() {
         let lane = Lane::default();
         let _withdrawn = lane.open(&id(1)).unwrap();
-        assert_eq!(lane.answer(&id(1), OutcomeReport::Executed), Answered::Forged);
+        assert_eq!(lane.answer(&id(1), OutcomeReport::executed()), Answered::Forged);
         let mut outcome = lane.forward(&id(1), || ()).unwrap();
-        assert_eq!(lane.answer(&id(1), OutcomeReport::Executed), Answered::Forward);
-        assert_eq!(outcome.try_recv(), Ok(OutcomeReport::Executed));
+        assert_eq!(lane.answer(&id(1), OutcomeReport::executed()), Answered::Forward);
+        assert_eq!(outcome.try_recv(), Ok(OutcomeReport::executed()));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub fn tool_result(id: &str, denied: &DeniedEvent) -> Vec<u8> {
     let result = json!({
         "content": [{"type": "text", "text": text}],
         "isError": true,
+        // Demanded from 2026-07-28 on, and unknown to clients before.
+        "resultType": "complete",
         "_meta": {"countersign/denial": denied},
     });
     line(id, "result", &result)

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use countersign_model::{ApprovalId, Provenance};
+use countersign_model::{ApprovalId, Digest, Provenance};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
     sync::mpsc,
@@ -156,7 +156,7 @@ impl Relay {
                 self.notification(&method, params.as_deref(), line, to_server).await;
             }
             Ok(Envelope::Response { id, result }) => {
-                let outcome = outcome(result.is_some());
+                let outcome = outcome(result.is_some(), None);
                 match id.map_or(Answered::Unasked, |id| self.asks.answer(&id, outcome)) {
                     Answered::Forward | Answered::Unasked => self.pass(to_server, line).await,
                     Answered::Forged => warn!("the client answered what it was not asked; not forwarded"),
@@ -203,13 +203,15 @@ impl Relay {
                     self.evaluate(Direction::ToClient, id, method, line, &to_server).await;
                 }
             }
-            FromServer::Answer { id, success } => match self.calls.answer(&id, outcome(success)) {
-                Answered::Forward | Answered::Unasked => {
-                    self.pins.answered(&id, content(&line));
-                    self.pass(&self.to_client, line).await;
+            FromServer::Answer { id, success, result } => {
+                match self.calls.answer(&id, outcome(success, result)) {
+                    Answered::Forward | Answered::Unasked => {
+                        self.pins.answered(&id, content(&line));
+                        self.pass(&self.to_client, line).await;
+                    }
+                    Answered::Forged => warn!("the server answered what it was not asked; not forwarded"),
                 }
-                Answered::Forged => warn!("the server answered what it was not asked; not forwarded"),
-            },
+            }
             FromServer::Cancelled { id } => {
                 if self.asks.cancel(&id) {
                     self.pass(&self.to_client, line).await;
@@ -400,9 +402,9 @@ fn asks_the_client(method: &str) -> bool {
     method != "ping"
 }
 
-fn outcome(success: bool) -> OutcomeReport {
+fn outcome(success: bool, result: Option<Digest>) -> OutcomeReport {
     if success {
-        OutcomeReport::Executed
+        OutcomeReport::Executed { result }
     } else {
         OutcomeReport::Failed { reason: "the answer is an error".to_owned() }
     }

@@ -148,6 +148,7 @@ async fn a_cancelled_call_is_withdrawn_and_neither_reaches_the_server() {
     let mut response = in_session(call(7, "write").to_string()).send().await.unwrap();
     stage.asked().await;
     let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}});
+    eventually("the server hears of the session meanwhile", || stage.pings() == 1).await;
     assert_eq!(in_session(cancel.to_string()).send().await.unwrap().status(), 202);
     assert_eq!(next_event(&mut response).await, None, "a cancelled request is not answered");
     let control = stage.world.control.clone();

@@ -61,6 +61,7 @@ struct Script {
     answers: VecDeque<Response>,
     tools: Vec<Value>,
     listed: usize,
+    pings: usize,
 }
 
 type Shared = Arc<Mutex<Script>>;
@@ -120,6 +121,11 @@ impl Stage {
     /// How often the sidecar itself has asked.
     pub(crate) fn listed(&self) -> usize {
         self.script.lock().unwrap().listed
+    }
+
+    /// How often the sidecar has shown that a session is in use.
+    pub(crate) fn pings(&self) -> usize {
+        self.script.lock().unwrap().pings
     }
 
     /// What the server got from clients.
@@ -184,6 +190,10 @@ async fn answer(State(script): State<Shared>, request: axum::extract::Request) -
         script.listed += 1;
         let result = json!({"tools": script.tools});
         return json_answer(json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}).to_string());
+    }
+    if asked["id"] == "countersign-ping" {
+        script.pings += 1;
+        return json_answer(r#"{"jsonrpc":"2.0","id":"countersign-ping","result":{}}"#);
     }
     let scripted = script.answers.pop_front();
     let id = asked["id"].clone();

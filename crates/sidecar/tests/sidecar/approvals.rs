@@ -23,7 +23,7 @@ async fn an_approved_call_runs_once_and_its_outcome_is_reported() {
     let Event::Permit(permit) = outcome(&mut exchange).await else { panic!("no permit") };
     let claim = control.until("the claim", |known| known.claims.first().copied()).await;
     assert_eq!((claim.id, claim.use_number), (id, 1));
-    exchange.finish(permit.evaluation, &OutcomeReport::Executed).await.unwrap();
+    exchange.finish(permit.evaluation, &OutcomeReport::executed()).await.unwrap();
     let ended = control.until("the outcome", |known| known.outcomes.first().copied()).await;
     assert_eq!((ended.id, ended.outcome), (id, Outcome::Executed));
     assert_eq!(control.known().claims.len(), 1);

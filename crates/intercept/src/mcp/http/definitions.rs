@@ -24,7 +24,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::edit::Members;
+use super::{
+    edit::Members,
+    headers::{Mirrored, mirrored},
+};
 use crate::mcp::pins::Pinned;
 
 /// The most tools of one server.
@@ -50,13 +53,15 @@ struct Listed {
     definition: Definition,
     /// The mapping to policy that it has.
     declared: Option<Value>,
+    mirrored: Vec<Mirrored>,
 }
 
 impl Listed {
     fn new(text: &str) -> Self {
         let Pinned { digest, declared } = Pinned::of(text);
         let kept = if text.len() <= MAX_TEXT { text } else { "{}" };
-        Self { definition: Definition { digest, text: kept.to_owned() }, declared }
+        let mirrored = serde_json::from_str(text).map(|definition| mirrored(&definition)).unwrap_or_default();
+        Self { definition: Definition { digest, text: kept.to_owned() }, declared, mirrored }
     }
 }
 
@@ -154,6 +159,11 @@ impl Definitions {
     /// The mapping to policy that a tool's definition has.
     pub(super) fn declared(&self, tool: &str) -> Option<Value> {
         self.lock().listed.get(tool).and_then(|listed| listed.declared.clone())
+    }
+
+    /// The arguments of a tool that its callers repeat in headers.
+    pub(super) fn mirrored(&self, tool: &str) -> Vec<Mirrored> {
+        self.lock().listed.get(tool).map(|listed| listed.mirrored.clone()).unwrap_or_default()
     }
 
     /// What policy and reviewers are told of a tool.

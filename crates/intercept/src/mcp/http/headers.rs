@@ -2,6 +2,7 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde_json::Value;
 
 use super::{
     edit::Members,
@@ -105,6 +106,64 @@ pub(super) fn mismatch(
     named.and_then(|named| differs(&NAME, &named, true))
 }
 
+/// An argument of a tool that its callers repeat in a header (2026-07-28, `x-mcp-header`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mirrored {
+    header: HeaderName,
+    path: Vec<String>,
+}
+
+/// The arguments that the definition of a tool wants repeated.
+pub(super) fn mirrored(definition: &Value) -> Vec<Mirrored> {
+    let mut found = Vec::new();
+    if let Some(schema) = definition.get("inputSchema") {
+        find_mirrored(schema, &mut Vec::new(), &mut found);
+    }
+    found
+}
+
+fn find_mirrored(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Mirrored>) {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    for (name, property) in properties.into_iter().flatten() {
+        path.push(name.clone());
+        let header = property.get("x-mcp-header").and_then(Value::as_str);
+        let header =
+            header.and_then(|name| format!("{PARAM_PREFIX}{name}").to_ascii_lowercase().parse().ok());
+        found.extend(header.map(|header| Mirrored { header, path: path.clone() }));
+        find_mirrored(property, path, found);
+        path.pop();
+    }
+}
+
+/// Holds the headers that repeat arguments against them. Returns what differs.
+pub(super) fn argument_mismatch(
+    headers: &HeaderMap,
+    mirrored: &[Mirrored],
+    params: Option<&str>,
+) -> Option<String> {
+    let params: Option<Value> = params.and_then(|params| serde_json::from_str(params).ok());
+    mirrored.iter().find_map(|Mirrored { header, path }| {
+        let arguments = params.as_ref().and_then(|params| params.get("arguments"));
+        let value = path.iter().try_fold(arguments?, |value, name| value.get(name));
+        let fits = match (value.filter(|value| !value.is_null()), single(headers, header)) {
+            (None, Single::Missing) => true,
+            (Some(value), Single::One(text)) => decoded(text).is_some_and(|text| says(&text, value)),
+            (_, _) => false,
+        };
+        (!fits).then(|| format!("the header {header} differs from the body"))
+    })
+}
+
+fn says(text: &str, value: &Value) -> bool {
+    match value {
+        Value::String(value) => text == value,
+        Value::Bool(value) => text == value.to_string(),
+        // 42 and 42.0 are one number.
+        Value::Number(value) => text.parse().is_ok_and(|number: f64| value.as_f64() == Some(number)),
+        _ => false,
+    }
+}
+
 /// What the headers of a message that several elements share cannot say.
 pub(super) fn repeats_the_body(headers: &HeaderMap) -> bool {
     headers.contains_key(METHOD) || headers.contains_key(NAME)
@@ -182,6 +241,33 @@ mod tests {
         ] {
             assert!(call(wrong, "read").is_some(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn arguments_are_repeated_as_the_tool_wants_it() {
+        let definition = serde_json::json!({"inputSchema": {"properties": {
+            "region": {"type": "string", "x-mcp-header": "Region"},
+            "query": {"type": "string"},
+            "limits": {"properties": {"rows": {"type": "integer", "x-mcp-header": "Rows"}}},
+        }}});
+        let mirrored = mirrored(&definition);
+        assert_eq!(mirrored.len(), 2);
+        let params = r#"{"arguments":{"region":"west","limits":{"rows":42}}}"#;
+        let mismatch = |pairs: &[_], params| argument_mismatch(&headers(pairs), &mirrored, Some(params));
+        let both = [("mcp-param-region", "west"), ("mcp-param-rows", "42.0")];
+        assert_eq!(mismatch(&both, params), None);
+        assert_eq!(mismatch(&[("mcp-param-other", "x")], r#"{"arguments":{"limits":{"rows":null}}}"#), None);
+        for wrong in [
+            &both[..1],
+            &[("mcp-param-region", "east"), ("mcp-param-rows", "42")],
+            &[("mcp-param-region", "west"), ("mcp-param-region", "east"), ("mcp-param-rows", "42")],
+        ] {
+            assert!(mismatch(wrong, params).is_some(), "{wrong:?}");
+        }
+        assert!(
+            mismatch(&both, r#"{"arguments":{}}"#).is_some(),
+            "a header for an argument that is not there"
+        );
     }
 
     #[test]

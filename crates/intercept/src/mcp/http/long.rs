@@ -3,6 +3,8 @@
 //! to a client, so what turns out to be no plain answer breaks off and is never acted upon.
 
 use bytes::{Bytes, BytesMut};
+use countersign_model::Digest;
+use sha2::{Digest as _, Sha256};
 
 /// The longest name and the longest small value that matter.
 const MAX_TOKEN: usize = 256;
@@ -38,6 +40,8 @@ pub(super) struct Answer {
     pub(super) id: String,
     /// Whether the request did what was asked.
     pub(super) success: bool,
+    /// The digest of the result, as it was written.
+    pub(super) result: Option<Digest>,
 }
 
 impl Long {
@@ -114,10 +118,44 @@ struct Scanner {
     result: bool,
     error: bool,
     is_error: Option<bool>,
+    digest: ResultDigest,
+}
+
+/// The digest of the result, as it passes.
+#[derive(Debug, Default)]
+struct ResultDigest {
+    hasher: Sha256,
+    /// Bytes that wait to be hashed together.
+    waiting: Vec<u8>,
+    is_in_result: bool,
+}
+
+impl ResultDigest {
+    fn feed(&mut self, byte: u8) {
+        self.waiting.push(byte);
+        if self.waiting.len() >= 4_096 {
+            self.hasher.update(&self.waiting);
+            self.waiting.clear();
+        }
+    }
+
+    fn finish(mut self) -> Digest {
+        self.hasher.update(&self.waiting);
+        Digest::from_bytes(self.hasher.finalize().into())
+    }
 }
 
 impl Scanner {
     fn feed(&mut self, byte: u8) {
+        let was_in_result = self.digest.is_in_result;
+        self.read(byte);
+        // The bracket that opens the result belongs to it, and so does the one that closes it.
+        if was_in_result || self.digest.is_in_result {
+            self.digest.feed(byte);
+        }
+    }
+
+    fn read(&mut self, byte: u8) {
         if self.in_string {
             return self.feed_string(byte);
         }
@@ -134,6 +172,7 @@ impl Scanner {
                 self.end_value();
                 self.depth = self.depth.saturating_sub(1);
                 self.expects_name = false;
+                self.digest.is_in_result &= self.depth > 1;
             }
             b',' => {
                 self.end_value();
@@ -165,6 +204,7 @@ impl Scanner {
             *object = is_object;
         }
         self.expects_name = is_object && self.level().is_some();
+        self.digest.is_in_result |= self.depth == 2 && self.name(0) == Some(b"result");
     }
 
     fn feed_string(&mut self, byte: u8) {
@@ -230,7 +270,8 @@ impl Scanner {
     fn answer(self) -> Option<Answer> {
         let is_answer = self.begun && self.depth == 0 && !self.refused && self.result != self.error;
         let success = self.result && self.is_error != Some(true);
-        self.id.filter(|_| is_answer).map(|id| Answer { id, success })
+        let result = self.result.then(|| self.digest.finish());
+        self.id.filter(|_| is_answer).map(|id| Answer { id, success, result })
     }
 }
 
@@ -252,6 +293,13 @@ mod tests {
         assert_eq!(as_event.is_some(), end.is_some());
         end.map(|(answer, held_back)| {
             assert_eq!(format!("{passed}{}", String::from_utf8_lossy(&held_back)), json);
+            let raw = json.split_once("\"result\":").map(|(_, rest)| rest);
+            if let (Some(digest), Some(rest)) = (answer.result, raw) {
+                let value =
+                    serde_json::Deserializer::from_str(rest).into_iter::<&serde_json::value::RawValue>();
+                let value = value.flatten().next().unwrap();
+                assert_eq!(digest, Digest::of(value.get().as_bytes()), "as for one that is kept whole");
+            }
             (answer.id, answer.success)
         })
     }
@@ -299,7 +347,7 @@ mod tests {
             let (head, tail) = text.split_at(cut);
             let (passed, end) = read(Framing::Events, &[head, tail]);
             let (answer, held_back) = end.unwrap();
-            assert_eq!(answer, Answer { id: "1".to_owned(), success: true });
+            assert_eq!((answer.id.as_str(), answer.success), ("1", true));
             assert_eq!(format!("{passed}{}", String::from_utf8_lossy(&held_back)), text);
         }
     }

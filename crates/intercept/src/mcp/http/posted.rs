@@ -23,6 +23,9 @@ const HEADER_MISMATCH: i32 = -32020;
 /// The code for a revision that is not understood (2026-07-28).
 const UNSUPPORTED_VERSION: i32 = -32022;
 
+/// Requests that 2026-07-28 has given up. What older servers would do about them is of no revision.
+const GONE: [&str; 4] = ["logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"];
+
 /// A body, taken apart.
 pub(super) struct Posted {
     pub(super) revision: Revision,
@@ -67,6 +70,11 @@ impl IntoResponse for Rejection {
     }
 }
 
+/// Headers that do not say what the body says.
+pub(super) fn header_mismatch(id: Option<String>, problem: &str) -> Rejection {
+    invalid(id, HEADER_MISMATCH, format!("Header mismatch: {problem}"))
+}
+
 fn invalid(id: Option<String>, code: i32, message: impl Into<String>) -> Rejection {
     EnvelopeError { id, code, message: message.into() }.into()
 }
@@ -107,7 +115,12 @@ impl Posted {
                 }
             };
             if let Some(problem) = headers::mismatch(headers, method, is_request, params.as_deref()) {
-                return Err(invalid(message.id(), HEADER_MISMATCH, format!("Header mismatch: {problem}")));
+                return Err(header_mismatch(message.id(), &problem));
+            }
+            if GONE.contains(&method.as_str()) {
+                let refused =
+                    invalid(message.id(), -32601, format!("Method not found: this revision has no {method}"));
+                return Err(Rejection { status: StatusCode::NOT_FOUND, ..refused });
             }
         }
         Ok(())
@@ -219,6 +232,13 @@ mod tests {
         ] {
             assert_eq!(read(pairs, MODERN).map(|posted| posted.revision), Err((400, code)), "{pairs:?}");
         }
+    }
+
+    #[test]
+    fn what_a_revision_has_given_up_is_not_found() {
+        let body = MODERN.replace("tools/list", "resources/subscribe");
+        let pairs = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "resources/subscribe")];
+        assert_eq!(read(&pairs, &body).map(|_| ()), Err((404, -32601)));
     }
 
     #[test]

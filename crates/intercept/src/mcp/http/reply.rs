@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response as Answer},
 };
 use bytes::{Bytes, BytesMut};
+use countersign_model::Digest;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -135,7 +136,9 @@ impl Exchange {
     /// What becomes of one message. `out` is where a question goes that people must be asked about.
     async fn message(self: &Arc<Self>, text: &[u8], out: Option<&Sender>) -> Verdict {
         match read_from_server(text) {
-            FromServer::Answer { id, success } => self.answer(&id, success, text).await,
+            FromServer::Answer { id, success, result } => {
+                self.answer(&id, outcome(success, result), text).await
+            }
             FromServer::Request { id, method } => asks::request(self, id, &method, text, out).await,
             FromServer::Cancelled { id } => {
                 // A server takes back its own questions, and from 2026-07-28 on its streams.
@@ -153,13 +156,13 @@ impl Exchange {
         }
     }
 
-    async fn answer(self: &Arc<Self>, id: &Id, success: bool, text: &[u8]) -> Verdict {
+    async fn answer(self: &Arc<Self>, id: &Id, outcome: OutcomeReport, text: &[u8]) -> Verdict {
         let call = self.call(id);
         let verdict = match &call {
             Some(call) => self.changed(call, text).await,
             None => Verdict::Pass,
         };
-        let forged = self.answered(id, outcome(success));
+        let forged = self.answered(id, outcome);
         if forged { Verdict::Drop } else { verdict }
     }
 
@@ -220,9 +223,9 @@ impl Exchange {
     }
 }
 
-pub(super) fn outcome(success: bool) -> OutcomeReport {
+pub(super) fn outcome(success: bool, result: Option<Digest>) -> OutcomeReport {
     if success {
-        OutcomeReport::Executed
+        OutcomeReport::Executed { result }
     } else {
         OutcomeReport::Failed { reason: "the answer is an error".to_owned() }
     }
@@ -370,7 +373,7 @@ fn too_long(
 /// The end of a long message, if it may end.
 fn finish(exchange: &Exchange, long: Long) -> Option<Bytes> {
     let finished = long.finish().and_then(|(answer, end)| {
-        let forged = exchange.answered(&Id::from_raw(&answer.id)?, outcome(answer.success));
+        let forged = exchange.answered(&Id::from_raw(&answer.id)?, outcome(answer.success, answer.result));
         (!forged).then_some(end)
     });
     if finished.is_none() {

@@ -173,9 +173,8 @@ pub(super) fn start(permit: Permit, outcome: oneshot::Receiver<OutcomeReport>) {
 }
 
 async fn finish(execution: Execution, outcome: OutcomeReport) {
-    let outcome = match outcome {
-        OutcomeReport::Executed => Outcome::Executed,
-        OutcomeReport::Failed { reason } => Outcome::Failed { detail: reason },
-    };
-    execution.finish(outcome).await;
+    match outcome {
+        OutcomeReport::Executed { result } => execution.finish_with(Outcome::Executed, result).await,
+        OutcomeReport::Failed { reason } => execution.finish(Outcome::Failed { detail: reason }).await,
+    }
 }

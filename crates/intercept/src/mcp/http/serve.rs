@@ -1,6 +1,6 @@
 //! One HTTP request: decide about what it carries, wait for people where policy says so, forward.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, to_bytes},
@@ -24,11 +24,11 @@ use super::{
     edit::Members,
     headers, lists,
     patience::Waited,
-    posted::{Message, Posted, Rejection},
+    posted::{self, Message, Posted, Rejection},
     reply::{self, Exchange},
     revision::{Named, Revision, named},
     ruling::{self, Call},
-    session::{Place, Session},
+    session::{Place, Session, id_of},
     sse,
 };
 use crate::{
@@ -41,6 +41,9 @@ use crate::{
 
 /// How often a client that waits hears something. Less than what anything between the two allows.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
+
+/// How often a server hears of a session in which a call is held.
+const PING_EVERY: Duration = Duration::from_secs(60);
 
 /// Serves one request for a server.
 pub(super) async fn serve(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
@@ -215,7 +218,7 @@ impl Job {
             }
             Envelope::Response { id, result } => {
                 let answered = id.map_or(Answered::Unasked, |id| {
-                    self.session.asks.answer(&id, reply::outcome(result.is_some()))
+                    self.session.asks.answer(&id, reply::outcome(result.is_some(), None))
                 });
                 if answered == Answered::Forward {
                     return Ok(Part::Pass(raw));
@@ -223,34 +226,40 @@ impl Job {
                 warn!("the client answered what it was not asked; not forwarded");
                 Ok(Part::Dropped)
             }
-            Envelope::Request { id, method, params } => {
-                Ok(self.request(raw, Call { id, method, params }).await)
-            }
+            Envelope::Request { id, method, params } => self.request(raw, Call { id, method, params }).await,
         }
     }
 
-    async fn request(&self, mut raw: Bytes, mut call: Call) -> Part {
+    async fn request(&self, mut raw: Bytes, mut call: Call) -> Result<Part, Rejection> {
         if call.method == "ping" && self.session.calls.is_free(&call.id) {
-            return Part::Pass(raw);
+            return Ok(Part::Pass(raw));
         }
         if self.revision.is_stateless()
             && let Err(refused) = self.restore(&mut raw, &mut call)
         {
-            return Part::Answered(refused);
+            return Ok(Part::Answered(refused));
         }
         lists::bring_up_to_date(&self.server, &call, self.revision, &self.own_headers).await;
         let (place, withdrawn) = match Place::take(&self.session, &call.id) {
             Ok(taken) => taken,
-            Err(error) => return Part::Answered(ruling::unacceptable(&call.id, -32600, &error)),
+            Err(error) => return Ok(Part::Answered(ruling::unacceptable(&call.id, -32600, &error))),
         };
         let pin = self.server.pin(&call);
-        match self.server.decide(Direction::ToServer, &call.method, call.params.as_deref()).await {
+        if let Some((tool, _)) = pin.as_ref().filter(|_| self.revision.is_stateless()) {
+            let mirrored = self.server.definitions.mirrored(tool);
+            if let Some(problem) =
+                headers::argument_mismatch(&self.headers, &mirrored, call.params.as_deref())
+            {
+                return Err(posted::header_mismatch(Some(call.id.raw().to_owned()), &problem));
+            }
+        }
+        Ok(match self.server.decide(Direction::ToServer, &call.method, call.params.as_deref()).await {
             Answer::Permitted(permit) => {
                 Part::Permitted(Decided { raw, call, place, pin, withdrawn }, Box::new(permit))
             }
             Answer::Held(held) => Part::Held(Decided { raw, call, place, pin, withdrawn }, Box::new(held)),
             Answer::Denied(denial) => Part::Answered(ruling::refused(&call, &ruling::denied(&denial))),
-        }
+        })
     }
 
     /// Takes a state of ours out of a request that is made again, so that it is the one that it was.
@@ -289,7 +298,11 @@ impl Job {
                 progress.tell();
             }
         });
-        match waited.await {
+        let waited = tokio::select! {
+            waited = waited => waited,
+            never = self.keep_session() => match never {},
+        };
+        match waited {
             Waited::Permitted(permit) => {
                 let (_kept, withdrawn) = oneshot::channel();
                 Part::Permitted(Decided { raw, call, place, pin, withdrawn }, permit)
@@ -301,6 +314,22 @@ impl Job {
                 Part::Answered(ruling::refused(&call, &ruling::stopping(evaluation)))
             }
             Waited::Withdrawn => Part::Dropped,
+        }
+    }
+
+    /// Shows the server now and then that its session is in use: it hears nothing of a call that waits for
+    /// people, and servers give up sessions of which they hear nothing for minutes.
+    async fn keep_session(&self) -> Infallible {
+        if self.revision.is_stateless() || id_of(&self.own_headers).is_none() {
+            return std::future::pending().await;
+        }
+        loop {
+            let ping = Bytes::from_static(br#"{"jsonrpc":"2.0","id":"countersign-ping","method":"ping"}"#);
+            if let Err(error) = self.server.upstream.send(Method::POST, self.own_headers.clone(), ping).await
+            {
+                warn!(%error, "a session of the server may end while a call in it is held");
+            }
+            tokio::time::sleep(PING_EVERY).await;
         }
     }
 
