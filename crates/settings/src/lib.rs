@@ -154,7 +154,10 @@ impl Settings {
         T: FromStr,
         T::Err: fmt::Display,
     {
-        let setting = self.values.remove(key)?;
+        let Some(setting) = self.values.remove(key) else {
+            self.refuse_list(key);
+            return None;
+        };
         match setting.text.parse() {
             Ok(value) => Some(value),
             Err(error) => {
@@ -162,6 +165,19 @@ impl Settings {
                 None
             }
         }
+    }
+
+    /// Names a list, or a table, where one value belongs.
+    fn refuse_list(&mut self, key: &str) {
+        let below = format!("{key}.");
+        let taken: Vec<String> =
+            self.values.keys().filter(|known| known.starts_with(&below)).cloned().collect();
+        let first =
+            taken.first().and_then(|first| self.values.get(first)).map(|item| item.origin.to_string());
+        if let Some(place) = first {
+            self.problem(format!("{place}: {key} takes a text, a whole number, true or false"));
+        }
+        self.values.retain(|known, _| !taken.contains(known));
     }
 
     /// Whether there is a setting of that name or below it: an item of a list, a table.
