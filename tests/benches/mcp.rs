@@ -131,6 +131,7 @@ impl Caller {
             .header(header::ACCEPT, "application/json, text/event-stream")
             .body(Full::new(Bytes::from_static(body.as_bytes())))
             .unwrap();
+        self.sender.ready().await.expect("a connection");
         let response = self.sender.send_request(request).await.expect("an answer");
         assert!(response.status().is_success(), "{}", response.status());
         let mut body = response.into_body();
