@@ -188,7 +188,7 @@ impl Reader<'_> {
                 self.emit(line, Clarity::Wrap);
                 let options = arguments.get(..arguments.len() - command.len()).unwrap_or_default();
                 // Anything may be put in the place of a text, and anywhere; without one, at the end.
-                let replaced = placeholder(options);
+                let replaced = replaced_text(options);
                 let mut words: Vec<Word> = command
                     .iter()
                     .map(|word| match &replaced {
@@ -310,7 +310,7 @@ fn tests_a_variable(arguments: &[Word]) -> bool {
 }
 
 /// The text that `xargs` replaces, if it is told to replace one.
-fn placeholder(options: &[Word]) -> Option<&str> {
+fn replaced_text(options: &[Word]) -> Option<&str> {
     let mut words = options.iter().map(Word::shown);
     while let Some(word) = words.next() {
         match word {

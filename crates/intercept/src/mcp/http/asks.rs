@@ -11,8 +11,8 @@ use tracing::warn;
 use super::{
     channel::Sender,
     edit::Members,
+    exchange::{Exchange, Verdict},
     patience::Waited,
-    reply::{Exchange, Verdict},
     ruling::{self, Call},
     sse,
 };

@@ -1,8 +1,8 @@
 //! Lists: a client is shown what policy could let through or hold, and what the server's tools are is
 //! remembered.
 //!
-//! Policy is asked without arguments, which nobody knows yet. A list from which something was taken is
-//! for this client alone, and only for now, so it says so.
+//! Policy is asked without arguments, which nobody knows yet. A list from which something was taken
+//! says that no other client may be given it, and that it must not be kept.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use tracing::warn;
 use super::{
     Server,
     edit::Members,
-    reply::{Exchange, Verdict},
+    exchange::{Exchange, Verdict},
     revision::Revision,
     ruling::Call,
     sse::{self, Events},

@@ -32,6 +32,7 @@ mod asks;
 mod channel;
 mod definitions;
 mod edit;
+mod exchange;
 mod guard;
 mod headers;
 mod lists;

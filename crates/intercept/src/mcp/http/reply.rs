@@ -1,235 +1,34 @@
-//! What the server says: passed on as it comes, once it is known what it is.
+//! What the server says: passed on as it comes, once it is known what it is ([`super::exchange`]).
 //!
-//! An answer passes. A question to the client (a request of the server's, or one in an answer that asks
-//! for input) is decided about first. Nothing is kept longer than it takes to read one message, and what
-//! is too long to be kept is read as it passes ([`super::long`]).
+//! Nothing is kept longer than it takes to read one message, and what is too long to be kept is read as it
+//! passes ([`super::long`]).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::{
     body::Body,
     response::{IntoResponse, Response as Answer},
 };
 use bytes::{Bytes, BytesMut};
-use countersign_model::Digest;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use serde_json::value::RawValue;
 use tracing::warn;
 
 use super::{
-    Server, asks,
     channel::{self, Broken, Sender},
-    edit::Members,
-    headers, lists,
+    exchange::{Exchange, Verdict, outcome},
+    headers,
     long::{Framing, Long},
-    revision::Revision,
-    ruling::{self, Call},
-    session::{Place, Session},
     sse::{self, Events},
     upstream::UpstreamError,
 };
-use crate::{
-    local::wire::OutcomeReport,
-    mcp::{
-        envelope::{FromServer, Id, read_from_server},
-        lane::Answered,
-    },
-};
+use crate::mcp::envelope::Id;
 
 /// The longest message that is kept whole to be read. A longer one is read as it passes.
 const MAX_WHOLE: usize = 1024 * 1024;
 /// The longest answer that is kept whole because it must be changed: a list.
 const MAX_CHANGED: usize = 16 * 1024 * 1024;
-
-/// One exchange with the server: what was forwarded, and what is still to be answered.
-pub(super) struct Exchange {
-    pub(super) server: Arc<Server>,
-    pub(super) session: Arc<Session>,
-    pub(super) revision: Revision,
-    pub(super) is_batch: bool,
-    pub(super) request_headers: HeaderMap,
-    /// The headers under which the sidecar itself tells the server something.
-    pub(super) own_headers: HeaderMap,
-    calls: Mutex<Vec<(Call, Place)>>,
-    /// The revision that an answer to `initialize` has settled on.
-    settled: Mutex<Option<Revision>>,
-}
-
-/// What becomes of a message of the server's.
-pub(super) enum Verdict {
-    /// It passes as it is.
-    Pass,
-    /// This goes in its place.
-    Instead(String),
-    /// It does not pass.
-    Drop,
-}
-
-impl Exchange {
-    pub(super) fn new(
-        server: Arc<Server>,
-        session: Arc<Session>,
-        revision: Revision,
-        own_headers: HeaderMap,
-        calls: Vec<(Call, Place)>,
-    ) -> Self {
-        Self {
-            server,
-            session,
-            revision,
-            is_batch: false,
-            request_headers: HeaderMap::new(),
-            own_headers,
-            calls: Mutex::new(calls),
-            settled: Mutex::default(),
-        }
-    }
-
-    /// Sends what was permitted.
-    pub(super) async fn send(&self, body: Bytes) -> Result<Response<Incoming>, UpstreamError> {
-        self.server.upstream.send(Method::POST, self.request_headers.clone(), body).await
-    }
-
-    fn calls(&self) -> std::sync::MutexGuard<'_, Vec<(Call, Place)>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn call(&self, id: &Id) -> Option<Call> {
-        self.calls().iter().find(|(call, _)| call.id == *id).map(|(call, _)| call.clone())
-    }
-
-    /// Whether an answer has to be kept whole, because it may have to be changed.
-    fn may_change(&self) -> bool {
-        self.calls().iter().any(|(call, _)| call.method.ends_with("/list") || call.method == "initialize")
-    }
-
-    /// What becomes of a message, or of a batch of them.
-    async fn messages(self: &Arc<Self>, text: &[u8], out: Option<&Sender>) -> Verdict {
-        let text = text.trim_ascii();
-        if text.first() != Some(&b'[') {
-            return self.message(text, out).await;
-        }
-        let Ok(elements) = serde_json::from_slice::<Vec<&RawValue>>(text) else {
-            warn!("a batch of the server cannot be read; not forwarded");
-            return Verdict::Drop;
-        };
-        let (mut kept, mut changed) = (Vec::new(), false);
-        for element in elements {
-            match self.message(element.get().as_bytes(), out).await {
-                Verdict::Pass => kept.push(element.get().to_owned()),
-                Verdict::Instead(other) => {
-                    changed = true;
-                    kept.push(other);
-                }
-                Verdict::Drop => changed = true,
-            }
-        }
-        match (changed, kept.is_empty()) {
-            (false, _) => Verdict::Pass,
-            (true, true) => Verdict::Drop,
-            (true, false) => Verdict::Instead(format!("[{}]", kept.join(","))),
-        }
-    }
-
-    /// What becomes of one message. `out` is where a question goes that people must be asked about.
-    async fn message(self: &Arc<Self>, text: &[u8], out: Option<&Sender>) -> Verdict {
-        match read_from_server(text) {
-            FromServer::Answer { id, success, result } => {
-                self.answer(&id, outcome(success, result), text).await
-            }
-            FromServer::Request { id, method } => asks::request(self, id, &method, text, out).await,
-            FromServer::Cancelled { id } => {
-                // A server takes back its own questions, and from 2026-07-28 on its streams.
-                let passes = self.revision.is_stateless() || self.session.asks.cancel(&id);
-                if passes { Verdict::Pass } else { Verdict::Drop }
-            }
-            FromServer::Other => {
-                lists::note(&self.server, text);
-                Verdict::Pass
-            }
-            FromServer::Ambiguous => {
-                warn!("a message of the server can be read in more than one way; not forwarded");
-                Verdict::Drop
-            }
-        }
-    }
-
-    async fn answer(self: &Arc<Self>, id: &Id, outcome: OutcomeReport, text: &[u8]) -> Verdict {
-        let call = self.call(id);
-        let verdict = match &call {
-            Some(call) => self.changed(call, text).await,
-            None => Verdict::Pass,
-        };
-        let forged = self.answered(id, outcome);
-        if forged { Verdict::Drop } else { verdict }
-    }
-
-    /// Notes that a request is answered. Whether it cannot be, because it was never forwarded.
-    fn answered(&self, id: &Id, outcome: OutcomeReport) -> bool {
-        let answered = self.session.calls.answer(id, outcome);
-        self.calls().retain(|(call, _)| call.id != *id);
-        if answered == Answered::Forged {
-            warn!("the server answered what it was not asked; not forwarded");
-        }
-        answered == Answered::Forged
-    }
-
-    /// What has to be changed in an answer.
-    async fn changed(self: &Arc<Self>, call: &Call, text: &[u8]) -> Verdict {
-        let Ok(text) = std::str::from_utf8(text) else { return Verdict::Pass };
-        if call.method == "initialize" {
-            self.note_revision(text);
-        }
-        match asks::in_answer(self, call, text).await {
-            Verdict::Pass => lists::filtered(self, call, text),
-            refused => refused,
-        }
-    }
-
-    fn note_revision(&self, text: &str) {
-        let settled = Members::parse(text)
-            .ok()
-            .and_then(|members| Members::parse(members.get("result")?).ok()?.string("protocolVersion"));
-        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) =
-            settled.as_deref().and_then(Revision::parse);
-    }
-
-    fn settled(&self) -> Option<Revision> {
-        *self.settled.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What clients are told whose requests did not get an answer, because the server cannot be reached.
-    pub(super) fn failed(&self, error: &UpstreamError) -> Vec<String> {
-        let calls = std::mem::take(&mut *self.calls());
-        let answers = calls.iter().map(|(call, _)| {
-            if matches!(error, UpstreamError::Unreachable(_)) {
-                // Without a connection nothing was delivered; else its outcome is unknown.
-                self.session.calls.answer(&call.id, OutcomeReport::Failed { reason: error.to_string() });
-            }
-            ruling::unacceptable(&call.id, -32603, error)
-        });
-        answers.collect()
-    }
-
-    /// The stream has ended. What is not answered yet may be on another one, if the client can come back.
-    fn ended(&self, resumable: bool) {
-        for (_, place) in std::mem::take(&mut *self.calls()) {
-            if resumable && !self.revision.is_stateless() {
-                place.leave_resumable();
-            }
-        }
-    }
-}
-
-pub(super) fn outcome(success: bool, result: Option<Digest>) -> OutcomeReport {
-    if success {
-        OutcomeReport::Executed { result }
-    } else {
-        OutcomeReport::Failed { reason: "the answer is an error".to_owned() }
-    }
-}
 
 /// Answers with nothing but our own.
 pub(super) fn own_answers(exchange: &Exchange, own: &[String]) -> Answer {

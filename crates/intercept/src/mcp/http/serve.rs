@@ -22,10 +22,11 @@ use super::{
     Server,
     channel::{self, Sender},
     edit::Members,
+    exchange::{self, Exchange},
     headers, lists,
     patience::Waited,
     posted::{self, Message, Posted, Rejection},
-    reply::{self, Exchange},
+    reply,
     revision::{Named, Revision, named},
     ruling::{self, Call},
     session::{Place, Session, id_of},
@@ -218,7 +219,7 @@ impl Job {
             }
             Envelope::Response { id, result } => {
                 let answered = id.map_or(Answered::Unasked, |id| {
-                    self.session.asks.answer(&id, reply::outcome(result.is_some(), None))
+                    self.session.asks.answer(&id, exchange::outcome(result.is_some(), None))
                 });
                 if answered == Answered::Forward {
                     return Ok(Part::Pass(raw));
