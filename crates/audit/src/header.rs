@@ -72,11 +72,8 @@ impl<'a> EventHeader<'a> {
     fn at_a_glance(bytes: &'a [u8]) -> Option<Self> {
         let mut members = Members::default();
         let mut all_known = true;
-        plain_members(bytes, &mut |name, value| match members.place(name) {
-            Some(place) => *place = Some(value),
-            None => all_known = false,
-        })?;
-        let is_object = members.body?.starts_with('{');
+        plain_members(bytes, &mut |name, text| all_known &= members.set(name, text))?;
+        let is_object = members.get("body")?.starts_with('{');
         (all_known && is_object).then(|| members.header())?
     }
 
@@ -119,55 +116,38 @@ struct Wire<'a> {
     body: &'a RawValue,
 }
 
-/// The texts of an event's members.
+/// The members that an event can have.
+const NAMES: [&str; 12] =
+    ["actor", "approval", "at", "body", "digest", "id", "kind", "previous", "seq", "source", "trace_id", "v"];
+
+/// The texts of an event's members, in the order of [`NAMES`].
 #[derive(Default)]
-struct Members<'a> {
-    v: Option<&'a str>,
-    id: Option<&'a str>,
-    source: Option<&'a str>,
-    seq: Option<&'a str>,
-    previous: Option<&'a str>,
-    at: Option<&'a str>,
-    kind: Option<&'a str>,
-    trace_id: Option<&'a str>,
-    approval: Option<&'a str>,
-    digest: Option<&'a str>,
-    actor: Option<&'a str>,
-    body: Option<&'a str>,
-}
+struct Members<'a>([Option<&'a str>; NAMES.len()]);
 
 impl<'a> Members<'a> {
-    fn place(&mut self, name: &str) -> Option<&mut Option<&'a str>> {
-        Some(match name {
-            "v" => &mut self.v,
-            "id" => &mut self.id,
-            "source" => &mut self.source,
-            "seq" => &mut self.seq,
-            "previous" => &mut self.previous,
-            "at" => &mut self.at,
-            "kind" => &mut self.kind,
-            "trace_id" => &mut self.trace_id,
-            "approval" => &mut self.approval,
-            "digest" => &mut self.digest,
-            "actor" => &mut self.actor,
-            "body" => &mut self.body,
-            _ => return None,
-        })
+    /// Whether an event has such a member.
+    fn set(&mut self, name: &str, text: &'a str) -> bool {
+        let place = NAMES.iter().zip(&mut self.0).find(|(known, _)| **known == name);
+        place.map(|(_, place)| *place = Some(text)).is_some()
+    }
+
+    fn get(&self, name: &str) -> Option<&'a str> {
+        NAMES.iter().zip(self.0).find(|(known, _)| **known == name)?.1
     }
 
     fn header(&self) -> Option<EventHeader<'a>> {
         Some(EventHeader {
-            v: self.v?.parse().ok()?,
-            id: parsed(self.id?)?,
-            source: parsed(self.source?)?,
-            seq: self.seq?.parse().ok()?,
-            previous: parsed(self.previous?)?,
-            at: parsed(self.at?)?,
-            kind: plain(self.kind?)?.into(),
-            trace_id: optional(self.trace_id, |text| plain(text).map(Cow::from))?,
-            approval: optional(self.approval, parsed)?,
-            digest: optional(self.digest, parsed)?,
-            actor: optional(self.actor, |text| plain(text).map(Cow::from))?,
+            v: self.get("v")?.parse().ok()?,
+            id: parsed(self.get("id")?)?,
+            source: parsed(self.get("source")?)?,
+            seq: self.get("seq")?.parse().ok()?,
+            previous: parsed(self.get("previous")?)?,
+            at: parsed(self.get("at")?)?,
+            kind: plain(self.get("kind")?)?.into(),
+            trace_id: optional(self.get("trace_id"), |text| plain(text).map(Cow::from))?,
+            approval: optional(self.get("approval"), parsed)?,
+            digest: optional(self.get("digest"), parsed)?,
+            actor: optional(self.get("actor"), |text| plain(text).map(Cow::from))?,
         })
     }
 }
