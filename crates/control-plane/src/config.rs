@@ -170,8 +170,9 @@ fn read(settings: &mut Settings) -> Option<Config> {
     if trust_domain.is_none() {
         settings.problem("trust_domain must be set, for example \"example.org\"");
     }
-    let placeholder = || "unset.invalid".parse().ok();
-    let mut config = Config::new(data, trust_domain.or_else(placeholder)?);
+    // Loading fails without one; the other settings are checked all the same.
+    let unset = || "unset.invalid".parse().ok();
+    let mut config = Config::new(data, trust_domain.or_else(unset)?);
     config.people = settings.take::<String>("people").map(PathBuf::from);
     read_api(settings, &mut config.api);
     settings.read_into("link.listen", &mut config.link.listen);
