@@ -58,7 +58,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 ];
 
 /// The one home, or the few, of each third-party crate that somebody may want to replace.
-const HOMES: [(&str, &[&str]); 17] = [
+const HOMES: [(&str, &[&str]); 18] = [
     ("aws-lc-rs", &["model", "pki", "control-plane", "intercept", "sidecar"]),
     ("axum", &["control-plane", "intercept"]),
     ("bincode", &["protocol"]),
@@ -72,6 +72,7 @@ const HOMES: [(&str, &[&str]); 17] = [
     ("quinn", &["transport"]),
     ("rcgen", &["pki"]),
     ("redb", &["spool", "store", "testkit"]),
+    ("regex", &["policy"]),
     ("reqwest", &["cli"]),
     ("tracing-opentelemetry", &["telemetry"]),
     ("utoipa", &["control-plane"]),

@@ -11,6 +11,7 @@ use crate::{
     files::BundleFiles,
     index::{ActionMembers, Index},
     mapping::Mappings,
+    outputs::{self, Outputs},
     policies,
     problem::{Place, Problems},
     requirements,
@@ -20,6 +21,7 @@ use crate::{
 
 const BUNDLE: &str = "bundle.toml";
 const APPROVALS: &str = "approvals.toml";
+const OUTPUTS: &str = "outputs.toml";
 
 /// What can be one file, or several in a folder of that name.
 struct Part {
@@ -50,6 +52,7 @@ pub struct Bundle {
     settings: Settings,
     requirements: BTreeMap<RequirementName, Requirement>,
     mappings: Mappings,
+    outputs: Outputs,
     digest: Digest,
     pub(crate) policies: Vec<Compiled>,
     pub(crate) index: Index,
@@ -85,6 +88,7 @@ impl Bundle {
         let index = Index::build(compiled.iter().map(|policy| &policy.policy).zip(named), &members);
 
         let mappings = Mappings::read(parts(files, Part::MAPPINGS), schema.as_ref(), &mut problems);
+        let outputs = files.get(OUTPUTS).map(|bytes| outputs::read(OUTPUTS, bytes, &mut problems));
         let tests = files
             .iter()
             .filter(|(path, _)| is_test(path))
@@ -92,7 +96,17 @@ impl Bundle {
             .collect();
         problems.into_result()?;
         let digest = files.digest();
-        Ok(Self { settings, requirements, mappings, digest, policies: compiled, index, store, tests })
+        Ok(Self {
+            settings,
+            requirements,
+            mappings,
+            outputs: outputs.unwrap_or_default(),
+            digest,
+            policies: compiled,
+            index,
+            store,
+            tests,
+        })
     }
 
     /// The bundle's name.
@@ -142,6 +156,12 @@ impl Bundle {
         &self.mappings
     }
 
+    /// What agents may not see in what servers answer.
+    #[must_use]
+    pub fn outputs(&self) -> &Outputs {
+        &self.outputs
+    }
+
     /// How many policies it has.
     #[must_use]
     pub fn policy_count(&self) -> usize {
@@ -163,13 +183,13 @@ fn report_strangers(files: &BundleFiles, problems: &mut Problems) {
         problems.add(Place::file(BUNDLE), "this file is missing", "add it, with name = \"…\" in it");
     }
     for (path, _) in files.iter() {
-        let has_meaning = [BUNDLE, APPROVALS].contains(&path)
+        let has_meaning = [BUNDLE, APPROVALS, OUTPUTS].contains(&path)
             || is_policy(path)
             || is_test(path)
             || Part::ALL.iter().any(|part| part.has(path));
         let is_note = path.ends_with(".md") || path.ends_with("LICENSE");
         if !has_meaning && !is_note {
-            let hint = "a bundle has bundle.toml, approvals.toml, policies/*.cedar, tests/*.toml, *.md, and \
+            let hint = "a bundle has bundle.toml, approvals.toml, outputs.toml, policies/*.cedar, tests/*.toml, *.md, and \
                         schema.cedarschema, entities.json and mappings.toml or folders of these names \
                         (mappings/aws.toml)";
             problems.add(Place::file(path), "this file has no meaning in a bundle", hint);

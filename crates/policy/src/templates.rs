@@ -142,7 +142,7 @@ const CODING_AGENT: Composition = Composition {
 
 const MCP_GATEWAY: Composition = Composition {
     about: "MCP servers: a tool runs once you open it, others wait for the right people",
-    own: files!["mcp-gateway": "README.md", "approvals.toml", "bundle.toml"],
+    own: files!["mcp-gateway": "README.md", "approvals.toml", "bundle.toml", "outputs.toml"],
     parts: &["core", "effects", "mcp", "mcp-files", "mcp-sensitive"],
     own_policies: false,
 };

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use cedar_policy::Schema;
 use countersign_model::{Action, Object, Operation, Projection, Resource, Subject};
 
+pub(crate) use self::pattern::{OneOrMore, Pattern};
 use self::{command::Commands, tool::Tools};
 use crate::{problem::Problems, toml_reader};
 
