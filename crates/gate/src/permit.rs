@@ -8,6 +8,7 @@
 use std::{fmt, sync::Arc};
 
 use countersign_model::{ApprovalId, Digest, EvaluationId, Operation, RequirementName, Revision, names};
+use countersign_policy::outputs::{Outputs, Ruled};
 use tokio::sync::mpsc::OwnedPermit;
 use tracing::{Span, error, info_span};
 
@@ -56,6 +57,16 @@ impl Outcome {
     }
 }
 
+/// What came of an operation, for the record: who has the result can show later that it is the one, and the
+/// log does not have to keep it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Produced {
+    /// The digest of the result.
+    pub digest: Option<Digest>,
+    /// What output rules did to it before the agent saw it.
+    pub ruled: Option<Ruled>,
+}
+
 /// The use of a grant that a permit stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Use {
@@ -88,7 +99,7 @@ struct Ticket {
     met: Vec<RequirementName>,
     used: Option<Use>,
     if_dropped: Outcome,
-    result: Option<Digest>,
+    produced: Produced,
 }
 
 impl Permit {
@@ -107,7 +118,7 @@ impl Permit {
             met,
             used,
             if_dropped: Outcome::NotStarted,
-            result: None,
+            produced: Produced::default(),
         };
         Self { ticket }
     }
@@ -140,6 +151,12 @@ impl Permit {
     #[must_use]
     pub fn met(&self) -> &[RequirementName] {
         &self.ticket.met
+    }
+
+    /// What the agent may not see in what comes of it, by the bundle that permitted it.
+    #[must_use]
+    pub fn outputs(&self) -> &Outputs {
+        self.ticket.case.snapshot.bundle.outputs()
     }
 
     /// The use of the grant that was used up for it.
@@ -205,13 +222,12 @@ impl Execution {
 
     /// Says how it ended.
     pub async fn finish(self, outcome: Outcome) {
-        self.finish_with(outcome, None).await;
+        self.finish_with(outcome, Produced::default()).await;
     }
 
-    /// Says how it ended, and the digest of what came of it: who has the result can show later that it is
-    /// the one, and the log does not have to keep it.
-    pub async fn finish_with(mut self, outcome: Outcome, result: Option<Digest>) {
-        self.ticket.result = result;
+    /// Says how it ended, and what came of it.
+    pub async fn finish_with(mut self, outcome: Outcome, produced: Produced) {
+        self.ticket.produced = produced;
         self.span.record(names::attribute::OUTCOME, outcome.as_str());
         self.ticket.finish(outcome).await;
     }
@@ -234,7 +250,7 @@ impl Ticket {
             case: self.case.clone(),
             used: self.used,
             outcome: self.if_dropped.clone(),
-            result: self.result,
+            produced: self.produced.clone(),
             at: self.engine.ports.clock.now(),
         }
     }

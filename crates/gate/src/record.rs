@@ -15,7 +15,7 @@ use crate::{
     Cause, Outcome, Ports, Snapshot,
     engine::Case,
     intent::Matter,
-    permit::Use,
+    permit::{Produced, Use},
     ports::{AuditError, BrokerError, Ended, JournalError},
 };
 
@@ -93,7 +93,7 @@ pub(crate) enum Details {
     Decision { policies: Vec<DecidingPolicy>, requirements: Vec<RequirementName>, cause: Option<Cause> },
     Unreadable { interceptor: &'static str, about: String, cause: Cause },
     Grant { refusal: Option<Cause> },
-    Outcome { outcome: Outcome, result: Option<Digest> },
+    Outcome { outcome: Outcome, produced: Produced },
 }
 
 impl Record {
@@ -170,9 +170,12 @@ impl Record {
                     put("message", json!(cause.to_string()));
                 }
             }
-            Details::Outcome { outcome, result } => {
-                if let Some(result) = result {
-                    put("result", json!(result));
+            Details::Outcome { outcome, produced } => {
+                if let Some(digest) = produced.digest {
+                    put("result", json!(digest));
+                }
+                if let Some(ruled) = &produced.ruled {
+                    put("output", json!(ruled));
                 }
                 put("outcome", json!(outcome.as_str()));
                 if let Outcome::Failed { detail } = outcome {
@@ -207,7 +210,7 @@ pub(crate) struct Finished {
     pub(crate) case: Case,
     pub(crate) used: Option<Use>,
     pub(crate) outcome: Outcome,
-    pub(crate) result: Option<Digest>,
+    pub(crate) produced: Produced,
     pub(crate) at: Timestamp,
 }
 
@@ -269,7 +272,7 @@ impl Housekeeper {
 
 /// Records what became of an operation, and tells the journal if a grant was used for it.
 pub(crate) async fn record_outcome(ports: &Ports, finished: &Finished) -> Result<(), OutcomeError> {
-    let Finished { case, used, outcome, result, at } = finished;
+    let Finished { case, used, outcome, produced, at } = finished;
     let record = Record {
         kind: outcome.kind(),
         at: *at,
@@ -278,7 +281,7 @@ pub(crate) async fn record_outcome(ports: &Ports, finished: &Finished) -> Result
         snapshot: Some(Arc::clone(&case.snapshot)),
         approval: used.as_ref().map(|used| used.approval),
         trace: case.matter.trace().map(str::to_owned),
-        details: Details::Outcome { outcome: outcome.clone(), result: *result },
+        details: Details::Outcome { outcome: outcome.clone(), produced: produced.clone() },
     };
     match used {
         Some(used) => {

@@ -16,9 +16,9 @@ use axum::{
 };
 use countersign_approval::Status;
 use countersign_gate::{
-    Answer, Execution, Gate, Held, Intent, Interceptor, Outcome, Permit, Waited, ports::BrokerError,
+    Answer, Execution, Gate, Held, Intent, Interceptor, Outcome, Permit, Produced, Waited, ports::BrokerError,
 };
-use countersign_model::{ApprovalId, Digest, EvaluationId, strict_json};
+use countersign_model::{ApprovalId, EvaluationId, strict_json};
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -71,7 +71,7 @@ struct Desk {
 /// An outcome, and whom to tell that it is recorded.
 struct Report {
     outcome: Outcome,
-    result: Option<Digest>,
+    produced: Produced,
     recorded: oneshot::Sender<()>,
 }
 
@@ -104,9 +104,11 @@ fn line(event: &Event) -> Result<Bytes, serde_json::Error> {
 }
 
 async fn finish(State(desk): State<Arc<Desk>>, Path(execution): Path<EvaluationId>, body: Bytes) -> Response {
-    let (outcome, result) = match strict_json::parse_as::<OutcomeReport>(&body) {
-        Ok(OutcomeReport::Executed { result }) => (Outcome::Executed, result),
-        Ok(OutcomeReport::Failed { reason }) => (Outcome::Failed { detail: reason }, None),
+    let (outcome, produced) = match strict_json::parse_as::<OutcomeReport>(&body) {
+        Ok(OutcomeReport::Executed { result, ruled }) => {
+            (Outcome::Executed, Produced { digest: result, ruled })
+        }
+        Ok(OutcomeReport::Failed { reason }) => (Outcome::Failed { detail: reason }, Produced::default()),
         Err(error) => return problem(StatusCode::BAD_REQUEST, error.to_string()),
     };
     let unknown = || problem(StatusCode::NOT_FOUND, "no such execution is running".to_owned());
@@ -114,7 +116,7 @@ async fn finish(State(desk): State<Arc<Desk>>, Path(execution): Path<EvaluationI
         return unknown();
     };
     let (recorded, when_recorded) = oneshot::channel();
-    if running.send(Report { outcome, result, recorded }).is_err() {
+    if running.send(Report { outcome, produced, recorded }).is_err() {
         return unknown();
     }
     match when_recorded.await {
@@ -259,7 +261,7 @@ impl Desk {
         }));
         // Without a report, the execution is dropped: its outcome is unknown, and recorded as such.
         if let Ok(report) = report.await {
-            execution.finish_with(report.outcome, report.result).await;
+            execution.finish_with(report.outcome, report.produced).await;
             // Whoever reported may have gone; the outcome is recorded all the same.
             let _ = report.recorded.send(());
         }

@@ -8,6 +8,7 @@ use countersign_gate::{Denial, Held};
 use countersign_model::{
     ApprovalId, DecidingPolicy, Digest, EvaluationId, Object, Provenance, RequirementName, Timestamp,
 };
+use countersign_policy::outputs::Ruled;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -302,6 +303,9 @@ pub enum OutcomeReport {
         /// The digest of what came of it, as it was told.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<Digest>,
+        /// What output rules did to it before the agent saw it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ruled: Option<Ruled>,
     },
     /// It ran, or was about to, and failed.
     Failed {
@@ -314,7 +318,7 @@ impl OutcomeReport {
     /// It ran and succeeded, and what came of it is not known here.
     #[must_use]
     pub const fn executed() -> Self {
-        Self::Executed { result: None }
+        Self::Executed { result: None, ruled: None }
     }
 }
 

@@ -13,6 +13,9 @@ pub const UNAVAILABLE: i32 = -32603;
 /// The code of what people are still deciding about.
 pub const PENDING: &str = "pending";
 
+/// The code of a result that an output rule withholds. What was asked for has been done.
+pub const WITHHELD: &str = "output_withheld";
+
 /// A tool result that says why the call was refused, so that the model can read it.
 #[must_use]
 pub fn tool_result(id: &str, denied: &DeniedEvent) -> Vec<u8> {
@@ -48,7 +51,7 @@ pub fn unacceptable(refused: &EnvelopeError) -> Vec<u8> {
 pub fn describe(denied: &DeniedEvent) -> String {
     let message = denied.message.trim_end_matches('.');
     let mut text = match denied.code.as_str() {
-        PENDING => format!("{message}."),
+        PENDING | WITHHELD => format!("{message}."),
         _ => format!("Countersign did not let this through: {message}."),
     };
     for policy in &denied.policies {
@@ -63,7 +66,7 @@ pub fn describe(denied: &DeniedEvent) -> String {
     if let Some(approval) = denied.approval {
         text.push_str(&format!("\nApproval {approval}"));
     }
-    if denied.code == PENDING {
+    if [PENDING, WITHHELD].contains(&denied.code.as_str()) {
         return text;
     }
     let advice = if denied.retry {

@@ -404,7 +404,7 @@ fn asks_the_client(method: &str) -> bool {
 
 fn outcome(success: bool, result: Option<Digest>) -> OutcomeReport {
     if success {
-        OutcomeReport::Executed { result }
+        OutcomeReport::Executed { result, ruled: None }
     } else {
         OutcomeReport::Failed { reason: "the answer is an error".to_owned() }
     }

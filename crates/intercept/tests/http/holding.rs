@@ -5,6 +5,7 @@ use std::time::Duration;
 use countersign_approval::{CancelReason, Phase, State};
 use countersign_gate::record::Kind;
 use countersign_testkit::world::eventually;
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, call, json_answer, next_event};
@@ -172,4 +173,61 @@ async fn a_stop_withdraws_what_is_held() {
     stage.stop.cancel();
     let answer = next_event(&mut response).await.unwrap();
     assert_eq!(answer["result"]["_meta"]["countersign/denial"]["code"], "stopping");
+}
+
+#[tokio::test]
+async fn a_client_that_opens_addresses_is_given_the_one_where_people_decide() {
+    let stage = Stage::start(SHORT).await;
+    let can = |elicitation: Value| {
+        let params = json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": {"elicitation": elicitation},
+            "clientInfo": {"name": "ide", "version": "1"},
+        });
+        json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).to_string()
+    };
+    for (session, elicitation) in [("plain", json!({})), ("opens", json!({"url": {}}))] {
+        let agreed =
+            json!({"jsonrpc": "2.0", "id": 1, "result": {"protocolVersion": "2025-11-25"}}).to_string();
+        let mut answer = json_answer(agreed);
+        answer.headers_mut().insert("mcp-session-id", HeaderValue::from_static(session));
+        stage.will_answer(answer);
+        stage.post(can(elicitation)).send().await.unwrap();
+    }
+    let call = |session| stage.post(call(2, "write").to_string()).header("mcp-session-id", session);
+    let plain = next_event(&mut call("plain").send().await.unwrap()).await.unwrap();
+    assert_eq!(plain["result"]["isError"], true);
+    let offered = next_event(&mut call("opens").send().await.unwrap()).await.unwrap();
+    assert_eq!(offered["error"]["code"], -32042);
+    let elicitation = &offered["error"]["data"]["elicitations"][0];
+    let approval = elicitation["elicitationId"].as_str().unwrap();
+    assert_eq!(elicitation["mode"], "url");
+    assert_eq!(elicitation["url"], format!("https://console.example/approvals/{approval}"));
+    stage.approve();
+    let mut again = call("opens").send().await.unwrap();
+    assert_eq!(next_event(&mut again).await.unwrap()["result"], json!({"content": []}));
+}
+
+#[tokio::test]
+async fn in_a_batch_nothing_waits_for_what_is_held() {
+    let stage = Stage::start(LONG).await;
+    let answer = |id: u32| json_answer(json!([{"jsonrpc": "2.0", "id": id, "result": {}}]).to_string());
+    for id in [2, 1, 2] {
+        stage.will_answer(answer(id));
+    }
+    let batch = json!([call(1, "write"), call(2, "read")]).to_string();
+    let mut response = stage.post(batch.clone()).send().await.unwrap();
+    assert_eq!(next_event(&mut response).await.unwrap()[0]["id"], 2);
+    assert_eq!(stage.seen()[0].json(), json!([call(2, "read")]));
+    stage.asked().await;
+    stage.approve();
+    assert_eq!(next_event(&mut response).await.unwrap()[0]["id"], 1);
+    assert_eq!(stage.seen()[1].json(), json!([call(1, "write")]));
+    assert_eq!(next_event(&mut response).await, None);
+    // A client that takes one answer to all is told at once what to make again.
+    let plain = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
+    let answers: Value = stage.post(batch).headers(plain).send().await.unwrap().json().await.unwrap();
+    assert_eq!(answers[0]["result"]["_meta"]["countersign/denial"]["code"], "pending");
+    assert_eq!(answers[1]["id"], 2);
+    assert_eq!(stage.seen()[2].json(), json!([call(2, "read")]));
 }

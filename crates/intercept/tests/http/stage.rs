@@ -14,6 +14,7 @@ use countersign_intercept::{
     check::Token,
     mcp::http::{self, ServerSettings, Settings},
 };
+use countersign_policy::{Bundle, BundleFiles};
 use countersign_testkit::{
     World,
     world::{REQUIREMENTS, eventually},
@@ -37,9 +38,36 @@ forbid (principal, action == Mcp::Action::"tools/call", resource == Mcp::Tool::"
 forbid (principal, action == Mcp::Action::"tools/call", resource)
 when { context has tool && (context.tool.status == "new" || context.tool.status == "changed") }
 unless { context.approvals.contains("sre") };
+@id("mcp.instructions") @approval("sre") @reason("The server tells models something else")
+forbid (principal, action == Mcp::Action::"initialize", resource)
+when { context has instructions }
+unless { context.approvals.contains("sre") };
 @id("mcp.sampling") @reason("No model is lent out")
 forbid (principal, action == Mcp::Action::"sampling/createMessage", resource);
 "#;
+
+const OUTPUTS: &str = r#"
+[outputs.keys]
+tools = "list"
+pattern = "AKIA[0-9A-Z]{16}"
+do = "redact"
+[outputs.private-keys]
+tools = "secret"
+pattern = "PRIVATE KEY"
+do = "refuse"
+reason = "Private keys stay where they are"
+"#;
+
+fn bundle() -> Bundle {
+    let files = [
+        ("bundle.toml", "name = \"test\""),
+        ("policies/mcp.cedar", POLICIES),
+        ("approvals.toml", REQUIREMENTS),
+        ("outputs.toml", OUTPUTS),
+    ];
+    let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
+    Bundle::load(&BundleFiles::new(files.into()).unwrap()).unwrap()
+}
 
 /// What the server got.
 #[derive(Debug, Clone)]
@@ -79,7 +107,7 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) async fn start(patience: Duration) -> Self {
         let world = World::new();
-        world.activate(2, POLICIES, REQUIREMENTS);
+        world.activate_bundle(2, bundle());
         let script = Shared::default();
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = upstream.local_addr().unwrap();
@@ -88,8 +116,9 @@ impl Stage {
         let stop = CancellationToken::new();
         let settings = Settings {
             token: Token::new("agent-token"),
-            console: None,
+            console: Some("https://console.example/".to_owned()),
             definitions: None,
+            clients: [].into(),
             stop: stop.clone(),
         };
         let servers = vec![ServerSettings {

@@ -7,6 +7,7 @@ use countersign_intercept::{
     check::Token,
     mcp::http::{self as mcp, Routes, ServerSettings, Settings, UpstreamError},
 };
+use countersign_model::Seconds;
 use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +49,12 @@ pub(super) fn router(
         token: Token::new(token),
         console: config.console.clone(),
         definitions: Some(definitions),
+        clients: config
+            .mcp
+            .clients
+            .iter()
+            .map(|(name, patience)| (name.clone(), duration(*patience)))
+            .collect(),
         stop,
     };
     Ok(mcp::router(gate, &settings, servers)?)
@@ -67,8 +74,12 @@ fn server(config: &McpServerConfig) -> Result<ServerSettings, McpError> {
         credential: credential.transpose()?,
         origins: config.origins.clone(),
         hosts: config.hosts.clone(),
-        patience: Duration::from_secs(config.patience.get().into()),
+        patience: duration(config.patience),
     })
+}
+
+fn duration(seconds: Seconds) -> Duration {
+    Duration::from_secs(seconds.get().into())
 }
 
 fn secret(credential: &CredentialConfig) -> Result<String, String> {

@@ -1,6 +1,7 @@
 //! `[mcp]`: the MCP servers that agents reach through the sidecar over HTTP.
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
@@ -12,6 +13,8 @@ use http::{HeaderName, Uri, header};
 
 /// The most servers.
 const MAX_SERVERS: usize = 256;
+/// The most clients that are known by their names.
+const MAX_CLIENTS: usize = 256;
 
 /// The MCP servers behind the sidecar. Without any, nothing listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +23,17 @@ pub struct McpConfig {
     pub listen: SocketAddr,
     /// The servers.
     pub servers: Vec<McpServerConfig>,
+    /// How long clients wait that are known, by the names they give themselves.
+    pub clients: BTreeMap<String, Seconds>,
 }
 
 impl Default for McpConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7703)), servers: Vec::new() }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7703)),
+            servers: Vec::new(),
+            clients: BTreeMap::new(),
+        }
     }
 }
 
@@ -82,6 +91,15 @@ pub(super) fn read(settings: &mut Settings) -> McpConfig {
         }
         config.servers.extend(server(settings, &key));
     }
+    for number in 0..MAX_CLIENTS {
+        let key = format!("mcp.clients.{number}");
+        if !settings.has(&key) {
+            break;
+        }
+        let name = settings.required(&format!("{key}.name"), "the name that the client gives itself");
+        let patience = patience(settings, &key);
+        config.clients.insert(name, patience);
+    }
     let mut seen = std::collections::BTreeSet::new();
     for server in &config.servers {
         if !seen.insert(server.path.clone()) || !seen.insert(server.name.clone()) {
@@ -100,9 +118,7 @@ fn server(settings: &mut Settings, key: &str) -> Option<McpServerConfig> {
     let path: String = settings.take(&of("path")).unwrap_or_else(|| format!("/mcp/{name}"));
     let credential = credential(settings, key);
     let (origins, hosts) = (settings.take_list(&of("origins")), settings.take_list(&of("hosts")));
-    let mut patience = Seconds::new(u32::try_from(PATIENCE.as_secs()).unwrap_or(50));
-    settings.read_into(&of("patience"), &mut patience);
-    settings.bounded(&of("patience"), patience, Seconds::new(1), Seconds::new(3_600));
+    let patience = patience(settings, key);
     if !is_name(&name) {
         settings.problem(format!("{key}.name = {name:?}: 1 to 64 letters, digits, '.', '-' or '_'"));
     }
@@ -122,6 +138,15 @@ fn server(settings: &mut Settings, key: &str) -> Option<McpServerConfig> {
             None
         }
     }
+}
+
+/// How long a client waits before it gives up.
+fn patience(settings: &mut Settings, key: &str) -> Seconds {
+    let key = format!("{key}.patience");
+    let mut patience = Seconds::new(u32::try_from(PATIENCE.as_secs()).unwrap_or(50));
+    settings.read_into(&key, &mut patience);
+    settings.bounded(&key, patience, Seconds::new(1), Seconds::new(3_600));
+    patience
 }
 
 fn credential(settings: &mut Settings, key: &str) -> Option<CredentialConfig> {
@@ -160,9 +185,11 @@ mod tests {
     fn a_server_needs_a_name_and_an_address() {
         let config = load(
             "[[mcp.servers]]\nname = \"files\"\nurl = \"http://127.0.0.1:9/mcp\"\ncredential_env = \"TOKEN\"\n\
-             origins = [\"https://ide.example\"]\npatience = \"4m\"\n",
+             origins = [\"https://ide.example\"]\npatience = \"4m\"\n\
+             [[mcp.clients]]\nname = \"ide\"\npatience = \"5m\"\n",
         )
         .unwrap();
+        assert_eq!(config.mcp.clients, BTreeMap::from([("ide".to_owned(), Seconds::new(300))]));
         let server = &config.mcp.servers[0];
         assert_eq!((server.path.as_str(), server.patience), ("/mcp/files", Seconds::new(240)));
         let credential = server.credential.as_ref().unwrap();

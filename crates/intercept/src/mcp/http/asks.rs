@@ -77,7 +77,7 @@ pub(super) async fn request(
             let (exchange, text) = (Arc::clone(exchange), text.to_vec());
             // The stream goes on meanwhile: what else it says does not depend on this question.
             tokio::spawn(async move {
-                let until = Instant::now() + exchange.server.patience;
+                let until = Instant::now() + exchange.server.clients.patience(None);
                 let waited = exchange.server.wait(held, withdrawn, until, |_| {}).await;
                 after_wait(&exchange, &id, &text, waited, &out).await;
             });
@@ -143,8 +143,8 @@ pub(super) async fn in_answer(exchange: &Arc<Exchange>, call: &Call, text: &str)
     if members.names().any(|name| imitates(name, &KNOWN)) {
         return refuse_answer(call, "it has a member that differs from a known one by case only");
     }
-    if call.method == "tools/call" {
-        exchange.server.tasks.note(&members);
+    if let Some(tool) = call.tool() {
+        exchange.server.tasks.note(&tool, &members);
     }
     let Some(questions) = members.get(QUESTIONS) else { return Verdict::Pass };
     let Ok(questions) = Members::parse(questions) else {
@@ -175,7 +175,7 @@ async fn question_denied(
         Answer::Denied(denial) => return Some(ruling::denied(&denial)),
         Answer::Held(held) => {
             let (_kept, withdrawn) = oneshot::channel();
-            let until = Instant::now() + exchange.server.patience;
+            let until = Instant::now() + exchange.server.clients.patience(None);
             match exchange.server.wait(held, withdrawn, until, |_| {}).await {
                 Waited::Permitted(permit) => *permit,
                 other => return denied(&other),

@@ -3,23 +3,25 @@
 //! An answer passes. A question to the client (a request of the server's, or one in an answer that asks
 //! for input) is decided about first.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use countersign_model::Digest;
+use countersign_policy::outputs::Ruled;
 use http::{HeaderMap, Method, Response};
 use hyper::body::Incoming;
 use serde_json::value::RawValue;
 use tracing::warn;
 
 use super::{
-    Server, asks,
+    Server,
+    agreed::Agreed,
+    asks,
     channel::Sender,
-    edit::Members,
-    lists,
+    lists, outputs,
     revision::Revision,
-    ruling::{self, Call},
-    session::{Place, Session},
+    ruling::{self, Asked},
+    session::{Place, Session, id_of},
     upstream::UpstreamError,
 };
 use crate::{
@@ -39,9 +41,9 @@ pub(super) struct Exchange {
     pub(super) request_headers: HeaderMap,
     /// The headers under which the sidecar itself tells the server something.
     pub(super) own_headers: HeaderMap,
-    calls: Mutex<Vec<(Call, Place)>>,
-    /// The revision that an answer to `initialize` has settled on.
-    settled: Mutex<Option<Revision>>,
+    asked: Mutex<Vec<(Asked, Place)>>,
+    /// The session that the server begins with its answer.
+    begins: OnceLock<String>,
 }
 
 /// What becomes of a message of the server's.
@@ -60,7 +62,7 @@ impl Exchange {
         session: Arc<Session>,
         revision: Revision,
         own_headers: HeaderMap,
-        calls: Vec<(Call, Place)>,
+        asked: Vec<(Asked, Place)>,
     ) -> Self {
         Self {
             server,
@@ -69,8 +71,8 @@ impl Exchange {
             is_batch: false,
             request_headers: HeaderMap::new(),
             own_headers,
-            calls: Mutex::new(calls),
-            settled: Mutex::default(),
+            asked: Mutex::new(asked),
+            begins: OnceLock::new(),
         }
     }
 
@@ -79,17 +81,21 @@ impl Exchange {
         self.server.upstream.send(Method::POST, self.request_headers.clone(), body).await
     }
 
-    pub(super) fn calls(&self) -> MutexGuard<'_, Vec<(Call, Place)>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn asked(&self) -> MutexGuard<'_, Vec<(Asked, Place)>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call(&self, id: &Id) -> Option<Call> {
-        self.calls().iter().find(|(call, _)| call.id == *id).map(|(call, _)| call.clone())
+    /// What an answer answers: a request of this exchange, or of one whose stream broke off.
+    fn answers(&self, id: &Id) -> Option<Asked> {
+        let here =
+            self.asked().iter().find(|(asked, _)| asked.call.id == *id).map(|(asked, _)| asked.clone());
+        here.or_else(|| self.session.left(id))
     }
 
-    /// Whether an answer has to be kept whole, because it may have to be changed.
+    /// Whether an answer has to be kept whole, because it may have to be changed, or because those to a
+    /// batch share a stream.
     pub(super) fn may_change(&self) -> bool {
-        self.calls().iter().any(|(call, _)| call.method.ends_with("/list") || call.method == "initialize")
+        self.is_batch || self.session.may_change() || self.asked().iter().any(|(asked, _)| asked.may_change())
     }
 
     /// What becomes of a message, or of a batch of them.
@@ -123,9 +129,7 @@ impl Exchange {
     /// What becomes of one message. `out` is where a question goes that people must be asked about.
     async fn message(self: &Arc<Self>, text: &[u8], out: Option<&Sender>) -> Verdict {
         match read_from_server(text) {
-            FromServer::Answer { id, success, result } => {
-                self.answer(&id, outcome(success, result), text).await
-            }
+            FromServer::Answer { id, success, result } => self.answer(&id, (success, result), text).await,
             FromServer::Request { id, method } => asks::request(self, id, &method, text, out).await,
             FromServer::Cancelled { id } => {
                 // A server takes back its own questions, and from 2026-07-28 on its streams.
@@ -143,20 +147,25 @@ impl Exchange {
         }
     }
 
-    async fn answer(self: &Arc<Self>, id: &Id, outcome: OutcomeReport, text: &[u8]) -> Verdict {
-        let call = self.call(id);
-        let verdict = match &call {
-            Some(call) => self.changed(call, text).await,
-            None => Verdict::Pass,
+    async fn answer(
+        self: &Arc<Self>,
+        id: &Id,
+        (success, result): (bool, Option<Digest>),
+        text: &[u8],
+    ) -> Verdict {
+        let (verdict, ruled) = match &self.answers(id) {
+            Some(asked) => self.changed(asked, text).await,
+            None => (Verdict::Pass, None),
         };
-        let forged = self.answered(id, outcome);
+        let forged = self.answered(id, outcome(success, result, ruled));
         if forged { Verdict::Drop } else { verdict }
     }
 
     /// Notes that a request is answered. Whether it cannot be, because it was never forwarded.
     pub(super) fn answered(&self, id: &Id, outcome: OutcomeReport) -> bool {
         let answered = self.session.calls.answer(id, outcome);
-        self.calls().retain(|(call, _)| call.id != *id);
+        self.asked().retain(|(asked, _)| asked.call.id != *id);
+        self.session.forget(id);
         if answered == Answered::Forged {
             warn!("the server answered what it was not asked; not forwarded");
         }
@@ -164,33 +173,36 @@ impl Exchange {
     }
 
     /// What has to be changed in an answer.
-    async fn changed(self: &Arc<Self>, call: &Call, text: &[u8]) -> Verdict {
-        let Ok(text) = std::str::from_utf8(text) else { return Verdict::Pass };
-        if call.method == "initialize" {
-            self.note_revision(text);
+    async fn changed(self: &Arc<Self>, asked: &Asked, text: &[u8]) -> (Verdict, Option<Ruled>) {
+        let Ok(text) = std::str::from_utf8(text) else { return (Verdict::Drop, None) };
+        let call = &asked.call;
+        if call.method == "initialize"
+            && let (Some(id), Some(agreed)) = (self.begins.get(), Agreed::of(call.params.as_deref(), text))
+        {
+            self.server.sessions.begun(id, agreed);
         }
-        match asks::in_answer(self, call, text).await {
+        let verdict = match asks::in_answer(self, call, text).await {
+            Verdict::Pass if ruling::connects(&call.method) => lists::connected(self, asked, text),
             Verdict::Pass => lists::filtered(self, call, text),
             refused => refused,
+        };
+        match verdict {
+            Verdict::Pass => outputs::apply(asked, text),
+            other => (other, None),
         }
     }
 
-    fn note_revision(&self, text: &str) {
-        let settled = Members::parse(text)
-            .ok()
-            .and_then(|members| Members::parse(members.get("result")?).ok()?.string("protocolVersion"));
-        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) =
-            settled.as_deref().and_then(Revision::parse);
-    }
-
-    pub(super) fn settled(&self) -> Option<Revision> {
-        *self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The server has begun to answer, under these headers.
+    pub(super) fn answered_under(&self, headers: &HeaderMap) {
+        if let Some(id) = id_of(headers) {
+            let _ = self.begins.set(id.to_owned());
+        }
     }
 
     /// What clients are told whose requests did not get an answer, because the server cannot be reached.
     pub(super) fn failed(&self, error: &UpstreamError) -> Vec<String> {
-        let calls = std::mem::take(&mut *self.calls());
-        let answers = calls.iter().map(|(call, _)| {
+        let asked = std::mem::take(&mut *self.asked());
+        let answers = asked.iter().map(|(Asked { call, .. }, _)| {
             if matches!(error, UpstreamError::Unreachable(_)) {
                 // Without a connection nothing was delivered; else its outcome is unknown.
                 self.session.calls.answer(&call.id, OutcomeReport::Failed { reason: error.to_string() });
@@ -202,17 +214,17 @@ impl Exchange {
 
     /// The stream has ended. What is not answered yet may be on another one, if the client can come back.
     pub(super) fn ended(&self, resumable: bool) {
-        for (_, place) in std::mem::take(&mut *self.calls()) {
+        for (asked, place) in std::mem::take(&mut *self.asked()) {
             if resumable && !self.revision.is_stateless() {
-                place.leave_resumable();
+                place.leave_resumable(asked);
             }
         }
     }
 }
 
-pub(super) fn outcome(success: bool, result: Option<Digest>) -> OutcomeReport {
+pub(super) fn outcome(success: bool, result: Option<Digest>, ruled: Option<Ruled>) -> OutcomeReport {
     if success {
-        OutcomeReport::Executed { result }
+        OutcomeReport::Executed { result, ruled }
     } else {
         OutcomeReport::Failed { reason: "the answer is an error".to_owned() }
     }

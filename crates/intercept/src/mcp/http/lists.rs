@@ -17,7 +17,7 @@ use super::{
     edit::Members,
     exchange::{Exchange, Verdict},
     revision::Revision,
-    ruling::Call,
+    ruling::{Asked, Call},
     sse::{self, Events},
 };
 use crate::mcp::envelope::imitates;
@@ -84,14 +84,37 @@ pub(super) fn filtered(exchange: &Exchange, call: &Call, text: &str) -> Verdict 
     }
     let list = format!("[{}]", shown.join(","));
     result.set(kind.member, list);
-    if exchange.revision.is_stateless() || result.get("cacheScope").is_some() || result.get("ttlMs").is_some()
-    {
-        result.set("ttlMs", "0".to_owned());
-        result.set("cacheScope", "\"private\"".to_owned());
-    }
+    keep_from_others(&mut result, exchange.revision);
     let result = result.to_string();
     message.set("result", result);
     Verdict::Instead(message.to_string())
+}
+
+/// What becomes of the answer to a request that connects: instructions that nobody has accepted, and that
+/// policy did not know of, are taken out.
+pub(super) fn connected(exchange: &Exchange, asked: &Asked, text: &str) -> Verdict {
+    let Some((mut message, mut result)) = parts(text) else { return Verdict::Pass };
+    if result.names().any(|name| imitates(name, &["instructions"])) {
+        return Verdict::Drop;
+    }
+    let server = &exchange.server;
+    if server.definitions.instructed(result.get("instructions"), asked.instructions) {
+        return Verdict::Pass;
+    }
+    warn!(server = server.name, "the server's instructions are not what they were; kept from the client");
+    result.remove("instructions");
+    keep_from_others(&mut result, exchange.revision);
+    let result = result.to_string();
+    message.set("result", result);
+    Verdict::Instead(message.to_string())
+}
+
+/// What a client is shown is for it alone, and may be something else the next time.
+fn keep_from_others(result: &mut Members<'_>, revision: Revision) {
+    if revision.is_stateless() || result.get("cacheScope").is_some() || result.get("ttlMs").is_some() {
+        result.set("ttlMs", "0".to_owned());
+        result.set("cacheScope", "\"private\"".to_owned());
+    }
 }
 
 fn cursor(params: &str) -> Option<String> {

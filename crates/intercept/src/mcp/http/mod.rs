@@ -8,16 +8,19 @@
 //!
 //! 1. [`guard`]: who may ask, and from where (`Origin`, `Host`).
 //! 2. [`posted`]: the body, held against its headers ([`revision`], [`headers`]) and taken apart.
-//! 3. [`ruling`]: what policy says about each message, and the wait for people ([`patience`]).
+//! 3. [`ruling`]: what policy says about each message, and the wait for people ([`patience`], [`clients`])
+//!    and what their client has said that it can do ([`agreed`]).
 //! 4. [`upstream`]: the server, with the credentials that the sidecar keeps.
 //! 5. [`reply`]: what the server says ([`sse`], [`long`]), its questions to the client ([`asks`]) and its
 //!    lists ([`lists`]) included.
-//! 6. [`definitions`]: what its tools are, and who has accepted that.
+//!    Output rules of the bundle take out of an answer what the agent may not see ([`outputs`]).
+//! 6. [`definitions`]: what its tools are and what it tells models to do, and who has accepted that.
 //!
 //! | revision | batches | sessions, GET, DELETE | a client that disconnects | held for longer than the client waits |
 //! |---|---|---|---|---|
-//! | to 2025-03-26 | every element is decided | yes | withdraws what is held | a tool result: pending, call again |
-//! | 2025-06-18, 2025-11-25 | refused | yes | withdraws what is held | a tool result: pending, call again |
+//! | to 2025-03-26 | every element is decided, and none waits for another | yes | withdraws what is held | a tool result: pending, call again |
+//! | 2025-06-18 | refused | yes | withdraws what is held | a tool result: pending, call again |
+//! | 2025-11-25 | refused | yes | withdraws what is held | the same, or the address to decide at where the client opens addresses |
 //! | 2026-07-28 | refused | no: 405 | cancels | `input_required` with a sealed `requestState` ([`state`]) |
 //!
 //! The HTTP+SSE transport of 2024-11-05 is not offered; clients of that revision that speak streamable
@@ -28,8 +31,10 @@
 //! `requestState`, nor `Mcp-*` headers. The caller's own `Authorization` ends here, and the server's
 //! credentials begin here.
 
+mod agreed;
 mod asks;
 mod channel;
+mod clients;
 mod definitions;
 mod edit;
 mod exchange;
@@ -37,6 +42,7 @@ mod guard;
 mod headers;
 mod lists;
 mod long;
+mod outputs;
 mod patience;
 mod posted;
 mod reply;
@@ -49,7 +55,7 @@ mod state;
 mod tasks;
 mod upstream;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{middleware, routing::any};
 use countersign_gate::Gate;
@@ -59,7 +65,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::upstream::UpstreamError;
 use self::{
-    definitions::Definitions, guard::Guard, session::Sessions, state::Seal, tasks::Tasks, upstream::Upstream,
+    clients::Clients, definitions::Definitions, guard::Guard, session::Sessions, state::Seal, tasks::Tasks,
+    upstream::Upstream,
 };
 use crate::check::Token;
 /// What a listener serves.
@@ -78,6 +85,9 @@ pub struct Settings {
     pub console: Option<String>,
     /// The folder that keeps what is accepted of servers' tools. Without it a restart accepts anew.
     pub definitions: Option<PathBuf>,
+    /// How long clients wait that are known to wait longer than others, or less long, by the names that they
+    /// give themselves.
+    pub clients: BTreeMap<String, Duration>,
     /// Cancelled when the sidecar stops: what is held then is withdrawn, and what runs may finish.
     pub stop: CancellationToken,
 }
@@ -112,7 +122,7 @@ struct Server {
     /// Held by whoever lists the server's tools on the sidecar's own account.
     listing: Mutex<()>,
     tasks: Tasks,
-    patience: Duration,
+    clients: Clients,
     console: Option<String>,
     stop: CancellationToken,
 }
@@ -140,7 +150,7 @@ pub fn router(
             listing: Mutex::default(),
             tasks: Tasks::default(),
             name: server.name,
-            patience: server.patience,
+            clients: Clients::new(server.patience, settings.clients.clone()),
             console: settings.console.clone(),
             stop: settings.stop.clone(),
         });

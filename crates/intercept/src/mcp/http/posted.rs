@@ -170,8 +170,8 @@ fn revision(headers: &HeaderMap, session: &Session, messages: &[Message]) -> Res
         Named::Unknown(requested) => return Err(unsupported(id, &requested)),
         Named::Known(revision) => revision,
         Named::Not if in_body.is_some() => return Err(mismatch("MCP-Protocol-Version is missing")),
-        // Before the header was defined, and what a server without memory is to assume (2025-11-25).
-        Named::Not => session.revision.get().copied().unwrap_or(Revision::March2025),
+        // The header was not defined from the beginning.
+        Named::Not => session.revision(),
     };
     match in_body {
         Some(said) if said != revision.as_str() => {

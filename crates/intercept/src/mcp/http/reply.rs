@@ -65,6 +65,7 @@ pub(super) async fn respond(
     own: Vec<String>,
 ) -> Answer {
     let (head, body) = response.into_parts();
+    exchange.answered_under(&head.headers);
     if head.status == StatusCode::UNAUTHORIZED {
         exchange.ended(false);
         let message = "the MCP server does not accept the credentials that the sidecar has for it";
@@ -81,13 +82,13 @@ pub(super) async fn respond(
         });
         return channel::passed_on(head.status, passed, stream);
     }
-    whole(exchange, (head.status, head.headers, passed), body, own).await
+    whole(exchange, (head.status, passed), body, own).await
 }
 
 /// An answer that is one body.
 async fn whole(
     exchange: Arc<Exchange>,
-    (status, given, mut passed): (StatusCode, HeaderMap, HeaderMap),
+    (status, mut passed): (StatusCode, HeaderMap),
     mut body: Incoming,
     mut own: Vec<String>,
 ) -> Answer {
@@ -112,7 +113,6 @@ async fn whole(
             }
         }
     }
-    exchange.server.sessions.begun(&given, exchange.settled());
     exchange.ended(false);
     if !own.is_empty() {
         let theirs = String::from_utf8_lossy(&read);
@@ -172,7 +172,8 @@ fn too_long(
 /// The end of a long message, if it may end.
 fn finish(exchange: &Exchange, long: Long) -> Option<Bytes> {
     let finished = long.finish().and_then(|(answer, end)| {
-        let forged = exchange.answered(&Id::from_raw(&answer.id)?, outcome(answer.success, answer.result));
+        let forged =
+            exchange.answered(&Id::from_raw(&answer.id)?, outcome(answer.success, answer.result, None));
         (!forged).then_some(end)
     });
     if finished.is_none() {
@@ -211,7 +212,7 @@ async fn pump(exchange: Arc<Exchange>, mut body: Incoming, out: Sender) {
     let mut stream = Stream { exchange, events: Events::default(), long: None, resumable: false, out };
     loop {
         // A stream that answers no request could go on for ever.
-        let stops = stream.exchange.calls().is_empty();
+        let stops = stream.exchange.asked().is_empty();
         let frame = tokio::select! {
             frame = body.frame() => frame,
             () = stream.out.closed() => break,

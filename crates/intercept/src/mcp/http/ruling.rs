@@ -1,7 +1,10 @@
 //! What policy says about a message, and what its sender is told when that is no.
 
-use countersign_gate::{Act, Answer, Denial, Execution, Held, Intent, Interceptor, Outcome, Permit, Status};
-use countersign_model::{Digest, EvaluationId, Provenance};
+use countersign_gate::{
+    Act, Answer, Denial, Execution, Held, Intent, Interceptor, Outcome, Permit, Produced, Status,
+};
+use countersign_model::{ApprovalId, Digest, EvaluationId, Provenance};
+use countersign_policy::outputs::{OutputRules, ResultOf};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -15,6 +18,9 @@ use crate::{
     },
 };
 
+/// The code for a request that can go on once a person has opened an address (2025-11-25).
+const URL_ELICITATION_REQUIRED: i32 = -32042;
+
 /// How long after the last moment for a decision a client may come back for it, in milliseconds.
 const STATE_OUTLIVES: i64 = 10 * 60 * 1_000;
 
@@ -26,7 +32,79 @@ pub(super) struct Call {
     pub(super) params: Option<String>,
 }
 
+/// A request that was forwarded, and the rules for its answer.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub(super) call: Call,
+    pub(super) rules: OutputRules,
+    /// The new instructions of the server that policy knew of.
+    pub(super) instructions: Option<Digest>,
+}
+
+/// What a request relies on, as it was when it was decided about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pin {
+    /// A tool, and the digest of its definition.
+    Tool(String, Option<Digest>),
+    /// The digest of instructions that nobody has accepted.
+    Instructions(Option<Digest>),
+}
+
+impl Asked {
+    /// Whether its answer has to be kept whole, because it may have to be changed.
+    pub(super) fn may_change(&self) -> bool {
+        let method = &self.call.method;
+        method.ends_with("/list") || connects(method) || !self.rules.is_empty()
+    }
+}
+
+impl Call {
+    /// The tool that it calls, if it calls one.
+    pub(super) fn tool(&self) -> Option<String> {
+        (self.method == "tools/call").then(|| self.parameter("name"))?
+    }
+
+    fn parameter(&self, name: &str) -> Option<String> {
+        Members::parse(self.params.as_deref()?).ok()?.string(name)
+    }
+}
+
+/// The requests that a server answers with its instructions.
+pub(super) fn connects(method: &str) -> bool {
+    matches!(method, "initialize" | "server/discover")
+}
+
 impl Server {
+    /// A request that goes on under a permit.
+    pub(super) fn asked(&self, call: Call, pin: Option<&Pin>, permit: &Permit) -> Asked {
+        let outputs = permit.outputs();
+        let rules = match call.method.as_str() {
+            "tools/call" => {
+                outputs.of(&self.name, call.tool().as_deref().map_or(ResultOf::SomeTool, ResultOf::Tool))
+            }
+            "tasks/get" | "tasks/result" => {
+                let tool = call.parameter("taskId").and_then(|id| self.tasks.tool(&id));
+                outputs.of(&self.name, tool.as_deref().map_or(ResultOf::SomeTool, ResultOf::Tool))
+            }
+            "resources/read" | "prompts/get" => outputs.of(&self.name, ResultOf::Other),
+            _ => OutputRules::default(),
+        };
+        let instructions = match pin {
+            Some(Pin::Instructions(digest)) => *digest,
+            Some(Pin::Tool(..)) | None => None,
+        };
+        Asked { call, rules, instructions }
+    }
+
+    /// A person has approved what relies on this.
+    pub(super) fn accept(&self, pin: Pin) {
+        match pin {
+            Pin::Tool(tool, Some(digest)) => self.definitions.accept(&tool, digest),
+            Pin::Instructions(Some(digest)) => self.definitions.accept_instructions(digest),
+            Pin::Tool(_, None) | Pin::Instructions(None) => {}
+        }
+    }
+
     /// Has the gate decide about a request. What cannot be read is denied (I6).
     pub(super) async fn decide(&self, direction: Direction, method: &str, params: Option<&str>) -> Answer {
         match self.intent(direction, method, params) {
@@ -54,6 +132,11 @@ impl Server {
                 *declared = self.definitions.declared(tool);
                 facts.insert("tool".to_owned(), self.definitions.facts(tool).into());
             }
+            Act::Method { method, facts, .. } if connects(method) => {
+                tool_pin = self.definitions.new_instructions();
+                let told = self.definitions.instruction_facts();
+                facts.extend(told.map(|told| ("instructions".to_owned(), Value::Object(told))));
+            }
             Act::Method { method, params, facts, .. } if method.starts_with("tasks/") => {
                 let id = params.get("taskId").and_then(Value::as_str).unwrap_or_default();
                 facts.insert("task".to_owned(), json!({"own": self.tasks.is_own(id)}));
@@ -70,14 +153,14 @@ impl Server {
         })
     }
 
-    /// The tool that a request calls, and the digest of its definition.
-    pub(super) fn pin(&self, call: &Call) -> Option<(String, Option<Digest>)> {
-        if call.method != "tools/call" {
-            return None;
+    /// What a request relies on.
+    pub(super) fn pin(&self, call: &Call) -> Option<Pin> {
+        if connects(&call.method) {
+            return Some(Pin::Instructions(self.definitions.new_instructions()));
         }
-        let tool = Members::parse(call.params.as_deref()?).ok()?.string("name")?;
+        let tool = call.tool()?;
         let digest = self.definitions.digest(&tool);
-        Some((tool, digest))
+        Some(Pin::Tool(tool, digest))
     }
 
     /// The agent that all requests are made by.
@@ -86,10 +169,16 @@ impl Server {
     }
 
     /// What a client is told whose patience ends before people have decided.
-    pub(super) fn pending(&self, call: &Call, revision: Revision, status: &Status) -> String {
+    pub(super) fn pending(
+        &self,
+        call: &Call,
+        revision: Revision,
+        opens_urls: bool,
+        status: &Status,
+    ) -> String {
         let console = self.console.as_deref().map(|console| console.trim_end_matches('/'));
-        let place =
-            console.map(|console| format!(" at {console}/approvals/{}", status.id)).unwrap_or_default();
+        let url = console.map(|console| format!("{console}/approvals/{}", status.id));
+        let place = url.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
         let denied = DeniedEvent {
             evaluation: None,
             approval: Some(status.id),
@@ -110,8 +199,28 @@ impl Server {
                 return message(call.id.raw(), "result", &result);
             }
         }
-        refused(call, &denied)
+        match url.filter(|_| opens_urls) {
+            Some(url) => to_be_opened(call, &denied, status.id, &url),
+            None => refused(call, &denied),
+        }
     }
+}
+
+/// Has the client's person look at the request where people decide about it, and make the call again after
+/// that (2025-11-25, URL elicitation required).
+fn to_be_opened(call: &Call, denied: &DeniedEvent, approval: ApprovalId, url: &str) -> String {
+    let elicitation = json!({
+        "mode": "url",
+        "elicitationId": approval,
+        "url": url,
+        "message": "This call waits for an approval. Here is where people decide about it.",
+    });
+    let error = json!({
+        "code": URL_ELICITATION_REQUIRED,
+        "message": refusal::describe(denied),
+        "data": {"elicitations": [elicitation], "countersign/denial": denied},
+    });
+    message(call.id.raw(), "error", &error)
 }
 
 /// The requests that a server may answer with questions (2026-07-28, multi round-trip requests).
@@ -119,14 +228,14 @@ pub(super) fn can_ask_for_input(method: &str) -> bool {
     matches!(method, "tools/call" | "resources/read" | "prompts/get")
 }
 
-/// The tool is not what it was when the call was decided about.
+/// The tool is not what it was when the call was decided about, or the server's instructions are not.
 pub(super) fn changed(permit: &Permit) -> DeniedEvent {
     DeniedEvent {
         evaluation: Some(permit.evaluation()),
         approval: permit.used().map(|used| used.approval),
         code: "tool_changed".to_owned(),
         retry: true,
-        message: "the server has changed the tool's definition in the meantime".to_owned(),
+        message: "the server has changed what it says of itself in the meantime".to_owned(),
         policies: Vec::new(),
     }
 }
@@ -174,7 +283,9 @@ pub(super) fn start(permit: Permit, outcome: oneshot::Receiver<OutcomeReport>) {
 
 async fn finish(execution: Execution, outcome: OutcomeReport) {
     match outcome {
-        OutcomeReport::Executed { result } => execution.finish_with(Outcome::Executed, result).await,
+        OutcomeReport::Executed { result, ruled } => {
+            execution.finish_with(Outcome::Executed, Produced { digest: result, ruled }).await;
+        }
         OutcomeReport::Failed { reason } => execution.finish(Outcome::Failed { detail: reason }).await,
     }
 }

@@ -9,7 +9,6 @@ use axum::{
 };
 use bytes::Bytes;
 use countersign_gate::{Answer, Held, Outcome, Permit};
-use countersign_model::Digest;
 use futures::future::join_all;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use tokio::{
@@ -20,6 +19,7 @@ use tracing::warn;
 
 use super::{
     Server,
+    agreed::client_of,
     channel::{self, Sender},
     edit::Members,
     exchange::{self, Exchange},
@@ -28,7 +28,7 @@ use super::{
     posted::{self, Message, Posted, Rejection},
     reply,
     revision::{Named, Revision, named},
-    ruling::{self, Call},
+    ruling::{self, Call, Pin},
     session::{Place, Session, id_of},
     sse,
 };
@@ -74,7 +74,7 @@ async fn of_session(server: Arc<Server>, method: Method, headers: &HeaderMap) ->
     let session = server.sessions.of(headers);
     let revision = match named(headers) {
         Named::Known(revision) if !revision.is_stateless() => revision,
-        Named::Not => session.revision.get().copied().unwrap_or(Revision::March2025),
+        Named::Not => session.revision(),
         Named::Known(_) | Named::Unknown(_) | Named::Unclear => return not_allowed(),
     };
     let ends = method == Method::DELETE;
@@ -109,8 +109,7 @@ struct Decided {
     raw: Bytes,
     call: Call,
     place: Place,
-    /// The tool, and the digest of its definition when the call was decided about.
-    pin: Option<(String, Option<Digest>)>,
+    pin: Option<Pin>,
     withdrawn: oneshot::Receiver<()>,
 }
 
@@ -122,17 +121,22 @@ struct Job {
     is_batch: bool,
     accepts_events: bool,
     body: Bytes,
+    /// How many messages the body has.
+    count: usize,
     messages: Vec<Message>,
     headers: HeaderMap,
     own_headers: HeaderMap,
-    until: Instant,
+    arrived: Instant,
+    /// Nobody is waited for: what is held is asked about, and to be asked for again.
+    at_once: bool,
 }
 
 impl Job {
     fn new(server: Arc<Server>, posted: Posted, headers: &HeaderMap, arrived: Instant) -> Self {
         let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         Self {
-            until: arrived + server.patience,
+            arrived,
+            at_once: false,
             accepts_events: accept.is_some_and(|accept| accept.contains("text/event-stream")),
             headers: headers::to_server(headers, posted.revision),
             own_headers: headers::own(headers),
@@ -140,6 +144,7 @@ impl Job {
             revision: posted.revision,
             is_batch: posted.is_batch,
             body: posted.body,
+            count: posted.messages.len(),
             messages: posted.messages,
             server,
         }
@@ -158,6 +163,11 @@ impl Job {
             |part: &Part| matches!(part, Part::Held(decided, _) if decided.call.method != "initialize");
         if self.accepts_events && parts.iter().any(begins_early) {
             return self.stream(parts);
+        }
+        if self.is_batch && parts.len() > 1 {
+            // What is permitted cannot wait for what is held, and this client takes one answer to both: it
+            // is told at once which to make again.
+            self.at_once = true;
         }
         let parts = self.wait(parts, None).await;
         let Some((exchange, body, own)) = self.forwarded(parts).await else {
@@ -184,8 +194,20 @@ impl Job {
         channel::event_stream(body)
     }
 
+    /// What is permitted does not wait for what is held beside it: by the time people have decided, policy
+    /// could say something else about it (I7).
     async fn stream_into(self, parts: Vec<Part>, out: Sender) {
-        let parts = with_comments(&out, self.wait(parts, Some(&out))).await;
+        let (held, now): (Vec<_>, Vec<_>) =
+            parts.into_iter().partition(|part| matches!(part, Part::Held(..)));
+        let later = held.into_iter().map(|part| async {
+            let part = with_comments(&out, self.wait(vec![part], Some(&out))).await;
+            self.carry_out(part, &out).await;
+        });
+        tokio::join!(self.carry_out(now, &out), join_all(later));
+    }
+
+    /// Forwards what is permitted, and writes what comes of it into a stream that has begun.
+    async fn carry_out(&self, parts: Vec<Part>, out: &Sender) {
         let Some((exchange, body, own)) = self.forwarded(parts).await else { return };
         for answer in own {
             if out.send(Ok(sse::event(&answer))).await.is_err() {
@@ -193,8 +215,8 @@ impl Job {
             }
         }
         let Some(body) = body else { return };
-        match with_comments(&out, exchange.send(body)).await {
-            Ok(response) => reply::write(exchange, response, out).await,
+        match with_comments(out, exchange.send(body)).await {
+            Ok(response) => reply::write(exchange, response, out.clone()).await,
             Err(error) => {
                 for answer in exchange.failed(&error) {
                     let _ = out.send(Ok(sse::event(&answer))).await;
@@ -219,7 +241,7 @@ impl Job {
             }
             Envelope::Response { id, result } => {
                 let answered = id.map_or(Answered::Unasked, |id| {
-                    self.session.asks.answer(&id, exchange::outcome(result.is_some(), None))
+                    self.session.asks.answer(&id, exchange::outcome(result.is_some(), None, None))
                 });
                 if answered == Answered::Forward {
                     return Ok(Part::Pass(raw));
@@ -246,8 +268,8 @@ impl Job {
             Err(error) => return Ok(Part::Answered(ruling::unacceptable(&call.id, -32600, &error))),
         };
         let pin = self.server.pin(&call);
-        if let Some((tool, _)) = pin.as_ref().filter(|_| self.revision.is_stateless()) {
-            let mirrored = self.server.definitions.mirrored(tool);
+        if let Some(tool) = call.tool().filter(|_| self.revision.is_stateless()) {
+            let mirrored = self.server.definitions.mirrored(&tool);
             if let Some(problem) =
                 headers::argument_mismatch(&self.headers, &mirrored, call.params.as_deref())
             {
@@ -293,7 +315,10 @@ impl Job {
     async fn wait_for(&self, decided: Decided, held: Held, out: Option<&Sender>) -> Part {
         let Decided { raw, call, place, pin, withdrawn } = decided;
         let mut progress = out.and_then(|out| Progress::of(&call, out.clone()));
-        let until = self.until;
+        let client = self.client(&call);
+        let patience = self.server.clients.patience(client.as_deref());
+        let until = if self.at_once { Instant::now() } else { self.arrived + patience };
+        let mut waiting = Waiting { job: self, client, is_over: false };
         let waited = self.server.wait(held, withdrawn, until, |_| {
             if let Some(progress) = &mut progress {
                 progress.tell();
@@ -303,19 +328,34 @@ impl Job {
             waited = waited => waited,
             never = self.keep_session() => match never {},
         };
+        waiting.is_over = !matches!(waited, Waited::Withdrawn);
         match waited {
             Waited::Permitted(permit) => {
                 let (_kept, withdrawn) = oneshot::channel();
                 Part::Permitted(Decided { raw, call, place, pin, withdrawn }, permit)
             }
             Waited::Denied(denial) => Part::Answered(ruling::refused(&call, &ruling::denied(&denial))),
-            Waited::Pending(status) => Part::Answered(self.server.pending(&call, self.revision, &status)),
+            Waited::Pending(status) => {
+                Part::Answered(self.server.pending(&call, self.revision, self.opens_urls(), &status))
+            }
             Waited::Unsettled(held) => Part::Answered(ruling::refused(&call, &ruling::unsettled(&held))),
             Waited::Stopping(evaluation) => {
                 Part::Answered(ruling::refused(&call, &ruling::stopping(evaluation)))
             }
             Waited::Withdrawn => Part::Dropped,
         }
+    }
+
+    /// The name that the client gives itself.
+    fn client(&self, call: &Call) -> Option<String> {
+        match self.session.agreed.get() {
+            Some(agreed) => agreed.client.clone(),
+            None => client_of(call.params.as_deref()),
+        }
+    }
+
+    fn opens_urls(&self) -> bool {
+        self.session.agreed.get().is_some_and(|agreed| agreed.opens_urls)
     }
 
     /// Shows the server now and then that its session is in use: it hears nothing of a call that waits for
@@ -336,9 +376,8 @@ impl Job {
 
     /// Starts what is permitted. Returns the body to send, if anything is left to send, and our own
     /// answers; nothing when there is neither.
-    async fn forwarded(self, parts: Vec<Part>) -> Option<(Arc<Exchange>, Option<Bytes>, Vec<String>)> {
+    async fn forwarded(&self, parts: Vec<Part>) -> Option<(Arc<Exchange>, Option<Bytes>, Vec<String>)> {
         let (mut calls, mut raws, mut own) = (Vec::new(), Vec::new(), Vec::new());
-        let count = parts.len();
         for part in parts {
             match part {
                 Part::Pass(raw) => raws.push(raw),
@@ -346,18 +385,19 @@ impl Job {
                 Part::Dropped | Part::Held(..) => {}
                 Part::Permitted(Decided { call, pin, .. }, permit) if self.server.pin(&call) != pin => {
                     own.push(ruling::refused(&call, &ruling::changed(&permit)));
-                    let detail = "not forwarded: the tool's definition changed".to_owned();
+                    let detail = "not forwarded: the server has changed what it says of itself".to_owned();
                     permit.consume().finish(Outcome::Failed { detail }).await;
                 }
                 Part::Permitted(Decided { raw, call, place, pin, .. }, permit) => {
-                    if let (Some(_), Some((tool, Some(digest)))) = (permit.used(), pin) {
-                        self.server.definitions.accept(&tool, digest);
+                    let asked = self.server.asked(call, pin.as_ref(), &permit);
+                    if let (Some(_), Some(pin)) = (permit.used(), pin) {
+                        self.server.accept(pin);
                     }
                     // From here on it is on its way, unless it was withdrawn in the meantime.
-                    match self.session.calls.forward(&call.id, || ()) {
+                    match self.session.calls.forward(&asked.call.id, || ()) {
                         Some(outcome) => {
                             ruling::start(*permit, outcome);
-                            calls.push((call, place));
+                            calls.push((asked, place));
                             raws.push(raw);
                         }
                         None => {
@@ -371,25 +411,41 @@ impl Job {
         if raws.is_empty() && own.is_empty() {
             return None;
         }
-        let body = self.rebuilt(&raws, count);
-        let mut exchange = Exchange::new(self.server, self.session, self.revision, self.own_headers, calls);
+        let body = self.rebuilt(&raws);
+        let (server, session) = (Arc::clone(&self.server), Arc::clone(&self.session));
+        let mut exchange = Exchange::new(server, session, self.revision, self.own_headers.clone(), calls);
         exchange.is_batch = self.is_batch;
-        exchange.request_headers = self.headers;
+        exchange.request_headers = self.headers.clone();
         Some((Arc::new(exchange), body, own))
     }
 
     /// The body as it came, or with what is left of it.
-    fn rebuilt(&self, raws: &[Bytes], count: usize) -> Option<Bytes> {
+    fn rebuilt(&self, raws: &[Bytes]) -> Option<Bytes> {
         match raws {
             [] => None,
             [one] if !self.is_batch => Some(one.clone()),
-            all if all.len() == count => Some(self.body.clone()),
+            all if all.len() == self.count => Some(self.body.clone()),
             some => {
                 let mut body = vec![b'['];
                 body.extend(some.join(&b','));
                 body.push(b']');
                 Some(body.into())
             }
+        }
+    }
+}
+
+/// A client that is kept waiting. Dropped before that is over, it has given up.
+struct Waiting<'a> {
+    job: &'a Job,
+    client: Option<String>,
+    is_over: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.job.server.clients.gave_up(self.client.as_deref(), self.job.arrived.elapsed());
         }
     }
 }

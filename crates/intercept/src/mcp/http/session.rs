@@ -9,7 +9,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName};
 
-use super::revision::Revision;
+use super::{agreed::Agreed, revision::Revision, ruling::Asked};
 use crate::mcp::{
     envelope::Id,
     lane::{Lane, LaneError},
@@ -31,7 +31,35 @@ pub(super) struct Session {
     /// What the server asks the client.
     pub(super) asks: Lane,
     /// What the two have agreed on.
-    pub(super) revision: OnceLock<Revision>,
+    pub(super) agreed: OnceLock<Agreed>,
+    /// What was asked on a stream that broke off, and may be answered on another one.
+    left: Mutex<HashMap<Id, Asked>>,
+}
+
+impl Session {
+    /// The revision that was agreed on; what a server without memory is to assume (2025-11-25), if none was.
+    pub(super) fn revision(&self) -> Revision {
+        self.agreed.get().map_or(Revision::March2025, |agreed| agreed.revision)
+    }
+
+    /// What was asked under an id on a stream that broke off.
+    pub(super) fn left(&self, id: &Id) -> Option<Asked> {
+        self.lock_left().get(id).cloned()
+    }
+
+    /// It was answered, or is not waited for any longer. Whether it was left.
+    pub(super) fn forget(&self, id: &Id) -> bool {
+        self.lock_left().remove(id).is_some()
+    }
+
+    /// Whether an answer that may come on any stream has to be kept whole.
+    pub(super) fn may_change(&self) -> bool {
+        self.lock_left().values().any(Asked::may_change)
+    }
+
+    fn lock_left(&self) -> MutexGuard<'_, HashMap<Id, Asked>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The sessions of one server.
@@ -64,10 +92,8 @@ impl Sessions {
     }
 
     /// The server has begun a session.
-    pub(super) fn begun(&self, headers: &HeaderMap, revision: Option<Revision>) {
-        if let (Some(id), Some(revision)) = (id_of(headers), revision) {
-            let _ = self.named(id).revision.set(revision);
-        }
+    pub(super) fn begun(&self, id: &str, agreed: Agreed) {
+        let _ = self.named(id).agreed.set(agreed);
     }
 
     /// A session is over: what waits in it is withdrawn, what runs in it has an unknown outcome.
@@ -118,13 +144,17 @@ impl Place {
     }
 
     /// The stream has ended before the answer, which may still come on another one.
-    pub(super) fn leave_resumable(mut self) {
+    pub(super) fn leave_resumable(mut self, asked: Asked) {
         let Some(id) = self.id.take() else { return };
+        self.session.lock_left().insert(id.clone(), asked);
         let session = Arc::downgrade(&self.session);
         tokio::spawn(async move {
             tokio::time::sleep(RESUMABLE_FOR).await;
             if let Some(session) = session.upgrade() {
-                session.calls.close(&id);
+                // One that was answered has given its id back, and another may have it now.
+                if session.forget(&id) {
+                    session.calls.close(&id);
+                }
             }
         });
     }
