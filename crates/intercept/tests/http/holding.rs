@@ -129,6 +129,46 @@ async fn a_modern_client_brings_back_a_state_that_says_nothing_and_permits_nothi
 }
 
 #[tokio::test]
+async fn a_client_that_knows_tasks_is_given_one_and_the_call_runs_when_it_looks_once() {
+    let stage = Stage::start(SHORT).await;
+    let mut body = modern(1, "write", None);
+    body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
+        json!({"extensions": {"io.modelcontextprotocol/tasks": {}, "vendor/x": {}}});
+    let mut response = stage.modern("tools/call", "write", &body).send().await.unwrap();
+    let begun = next_event(&mut response).await.unwrap()["result"].clone();
+    assert_eq!((&begun["resultType"], &begun["status"]), (&json!("task"), &json!("working")));
+    let about = async |method: &str, id: &Value| -> Value {
+        let params = json!({"taskId": id, "_meta": modern(0, "x", None)["params"]["_meta"]});
+        let request = json!({"jsonrpc": "2.0", "id": 9, "method": method, "params": params});
+        let sent = stage.modern(method, id.as_str().unwrap(), &request).send().await.unwrap();
+        sent.json().await.unwrap()
+    };
+    let task = &begun["taskId"];
+    let unknown = about("tasks/get", &json!("countersign-AAAA")).await;
+    assert_eq!(unknown["error"]["code"], -32602);
+    stage.approve();
+    assert!(stage.seen().is_empty(), "an approval runs nothing by itself");
+    let looked = about("tasks/get", task).await["result"].clone();
+    assert_eq!((&looked["resultType"], &looked["status"]), (&json!("complete"), &json!("completed")));
+    assert_eq!(looked["result"], json!({"content": []}));
+    assert_eq!(about("tasks/get", task).await["result"]["status"], "completed");
+    let seen = stage.seen();
+    assert_eq!(seen.len(), 1, "looking again runs nothing");
+    let told = &seen[0].json()["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+    assert_eq!(*told, json!({"extensions": {"vendor/x": {}}}), "the server makes no task of it");
+    stage.recorded(Kind::Executed).await;
+    // One that is taken back is never made.
+    body["id"] = json!(2);
+    let mut response = stage.modern("tools/call", "write", &body).send().await.unwrap();
+    let second = next_event(&mut response).await.unwrap()["result"]["taskId"].clone();
+    about("tasks/cancel", &second).await;
+    assert_eq!(about("tasks/get", &second).await["result"]["status"], "cancelled");
+    let control = stage.world.control.clone();
+    assert!(matches!(control.approvals()[1].state, State::Cancelled { why: CancelReason::Requester, .. }));
+    assert_eq!(stage.seen().len(), 1);
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_withdraws_its_call() {
     let stage = Stage::start(LONG).await;
     let response = stage.post(call(1, "write").to_string()).send().await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use countersign_gate::Answer;
 use serde_json::json;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::{
@@ -77,7 +77,7 @@ pub(super) async fn request(
             let (exchange, text) = (Arc::clone(exchange), text.to_vec());
             // The stream goes on meanwhile: what else it says does not depend on this question.
             tokio::spawn(async move {
-                let until = Instant::now() + exchange.server.clients.patience(None);
+                let until = tokio::time::sleep(exchange.server.clients.patience(None));
                 let waited = exchange.server.wait(held, withdrawn, until, |_| {}).await;
                 after_wait(&exchange, &id, &text, waited, &out).await;
             });
@@ -175,7 +175,7 @@ async fn question_denied(
         Answer::Denied(denial) => return Some(ruling::denied(&denial)),
         Answer::Held(held) => {
             let (_kept, withdrawn) = oneshot::channel();
-            let until = Instant::now() + exchange.server.clients.patience(None);
+            let until = tokio::time::sleep(exchange.server.clients.patience(None));
             match exchange.server.wait(held, withdrawn, until, |_| {}).await {
                 Waited::Permitted(permit) => *permit,
                 other => return denied(&other),

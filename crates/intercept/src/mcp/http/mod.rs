@@ -21,7 +21,7 @@
 //! | to 2025-03-26 | every element is decided, and none waits for another | yes | withdraws what is held | a tool result: pending, call again |
 //! | 2025-06-18 | refused | yes | withdraws what is held | a tool result: pending, call again |
 //! | 2025-11-25 | refused | yes | withdraws what is held | the same, or the address to decide at where the client opens addresses |
-//! | 2026-07-28 | refused | no: 405 | cancels | `input_required` with a sealed `requestState` ([`state`]) |
+//! | 2026-07-28 | refused | no: 405 | cancels | a task where the client knows tasks ([`held`]), else `input_required` with a sealed `requestState` ([`state`]) |
 //!
 //! The HTTP+SSE transport of 2024-11-05 is not offered; clients of that revision that speak streamable
 //! HTTP are served. A revision that is not in this table is refused, because a message of an unknown
@@ -40,6 +40,7 @@ mod edit;
 mod exchange;
 mod guard;
 mod headers;
+mod held;
 mod lists;
 mod long;
 mod outputs;
@@ -65,8 +66,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::upstream::UpstreamError;
 use self::{
-    clients::Clients, definitions::Definitions, guard::Guard, session::Sessions, state::Seal, tasks::Tasks,
-    upstream::Upstream,
+    clients::Clients, definitions::Definitions, guard::Guard, held::HeldTasks, session::Sessions,
+    state::Seal, tasks::Tasks, upstream::Upstream,
 };
 use crate::check::Token;
 /// What a listener serves.
@@ -122,6 +123,7 @@ struct Server {
     /// Held by whoever lists the server's tools on the sidecar's own account.
     listing: Mutex<()>,
     tasks: Tasks,
+    held: HeldTasks,
     clients: Clients,
     console: Option<String>,
     stop: CancellationToken,
@@ -149,6 +151,7 @@ pub fn router(
             definitions: Definitions::open(settings.definitions.as_deref(), &server.name)?,
             listing: Mutex::default(),
             tasks: Tasks::default(),
+            held: HeldTasks::default(),
             name: server.name,
             clients: Clients::new(server.patience, settings.clients.clone()),
             console: settings.console.clone(),

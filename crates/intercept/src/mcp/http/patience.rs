@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use countersign_gate::{Answer, Denial, Held, Permit, Phase, Status, hold::Waited as GateWaited};
 use countersign_model::EvaluationId;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::Server;
@@ -29,12 +29,12 @@ impl Server {
         &self,
         held: Held,
         withdrawn: oneshot::Receiver<()>,
-        until: Instant,
+        until: impl Future<Output = ()> + Send,
         mut progress: impl FnMut(&Status) + Send,
     ) -> Waited {
         let evaluation = held.evaluation();
         let latest = Mutex::new(None);
-        let waiting = self.gate.hold_within(held, tokio::time::sleep_until(until), |status: &Status| {
+        let waiting = self.gate.hold_within(held, until, |status: &Status| {
             *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some((status.id, status.phase));
             progress(status);
         });

@@ -3,7 +3,7 @@
 use countersign_gate::{
     Act, Answer, Denial, Execution, Held, Intent, Interceptor, Outcome, Permit, Produced, Status,
 };
-use countersign_model::{ApprovalId, Digest, EvaluationId, Provenance};
+use countersign_model::{ApprovalId, Digest, EvaluationId, Provenance, Timestamp};
 use countersign_policy::outputs::{OutputRules, ResultOf};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -64,7 +64,7 @@ impl Call {
         (self.method == "tools/call").then(|| self.parameter("name"))?
     }
 
-    fn parameter(&self, name: &str) -> Option<String> {
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
         Members::parse(self.params.as_deref()?).ok()?.string(name)
     }
 }
@@ -191,8 +191,7 @@ impl Server {
             policies: Vec::new(),
         };
         if revision.is_stateless() && can_ask_for_input(&call.method) {
-            let expires = status.decide_by.as_millis().saturating_add(STATE_OUTLIVES);
-            let bound = (status.id, countersign_model::Timestamp::from_millis(expires));
+            let bound = (status.id, comes_back_until(status));
             if let Some(state) = self.seal.issue(self.agent(), &call.method, call.params.as_deref(), bound) {
                 let member = state::STATE;
                 let result = json!({"resultType": "input_required", member: state});
@@ -204,6 +203,11 @@ impl Server {
             None => refused(call, &denied),
         }
     }
+}
+
+/// Until when a client may come back for what people are deciding about.
+pub(super) fn comes_back_until(status: &Status) -> Timestamp {
+    Timestamp::from_millis(status.decide_by.as_millis().saturating_add(STATE_OUTLIVES))
 }
 
 /// Has the client's person look at the request where people decide about it, and make the call again after

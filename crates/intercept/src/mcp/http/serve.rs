@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use countersign_gate::{Answer, Held, Outcome, Permit};
+use countersign_gate::{Answer, Held, Outcome, Permit, Status};
 use futures::future::join_all;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use tokio::{
@@ -23,12 +23,14 @@ use super::{
     channel::{self, Sender},
     edit::Members,
     exchange::{self, Exchange},
-    headers, lists,
+    headers,
+    held::{HeldCall, knows_tasks},
+    lists,
     patience::Waited,
     posted::{self, Message, Posted, Rejection},
     reply,
     revision::{Named, Revision, named},
-    ruling::{self, Call, Pin},
+    ruling::{self, Call, Pin, comes_back_until},
     session::{Place, Session, id_of},
     sse,
 };
@@ -114,7 +116,7 @@ struct Decided {
 }
 
 /// One POST.
-struct Job {
+pub(super) struct Job {
     server: Arc<Server>,
     session: Arc<Session>,
     revision: Revision,
@@ -147,6 +149,39 @@ impl Job {
             count: posted.messages.len(),
             messages: posted.messages,
             server,
+        }
+    }
+
+    /// A held call that is made once more.
+    pub(super) fn again(server: Arc<Server>, held: &HeldCall) -> Self {
+        Self {
+            arrived: Instant::now(),
+            at_once: false,
+            accepts_events: true,
+            headers: held.headers.clone(),
+            own_headers: held.own_headers.clone(),
+            session: Arc::default(),
+            revision: Revision::July2026,
+            is_batch: false,
+            body: held.raw.clone(),
+            count: 1,
+            messages: Vec::new(),
+            server,
+        }
+    }
+
+    /// Makes a held call that is permitted by now, and writes what comes of it into a stream.
+    pub(super) async fn permitted(
+        &self,
+        held: HeldCall,
+        pin: Option<Pin>,
+        permit: Box<Permit>,
+        out: &Sender,
+    ) {
+        let HeldCall { raw, call, .. } = held;
+        if let Ok((place, withdrawn)) = Place::take(&self.session, &call.id) {
+            let decided = Decided { raw, call, place, pin, withdrawn };
+            self.carry_out(vec![Part::Permitted(decided, permit)], out).await;
         }
     }
 
@@ -262,6 +297,11 @@ impl Job {
         {
             return Ok(Part::Answered(refused));
         }
+        if self.revision.is_stateless()
+            && let Some(answer) = self.server.about_task(&call).await
+        {
+            return Ok(Part::Answered(answer));
+        }
         lists::bring_up_to_date(&self.server, &call, self.revision, &self.own_headers).await;
         let (place, withdrawn) = match Place::take(&self.session, &call.id) {
             Ok(taken) => taken,
@@ -318,6 +358,7 @@ impl Job {
         let client = self.client(&call);
         let patience = self.server.clients.patience(client.as_deref());
         let until = if self.at_once { Instant::now() } else { self.arrived + patience };
+        let until = tokio::time::sleep_until(until);
         let mut waiting = Waiting { job: self, client, is_over: false };
         let waited = self.server.wait(held, withdrawn, until, |_| {
             if let Some(progress) = &mut progress {
@@ -335,9 +376,7 @@ impl Job {
                 Part::Permitted(Decided { raw, call, place, pin, withdrawn }, permit)
             }
             Waited::Denied(denial) => Part::Answered(ruling::refused(&call, &ruling::denied(&denial))),
-            Waited::Pending(status) => {
-                Part::Answered(self.server.pending(&call, self.revision, self.opens_urls(), &status))
-            }
+            Waited::Pending(status) => Part::Answered(self.pending(raw, call, &status)),
             Waited::Unsettled(held) => Part::Answered(ruling::refused(&call, &ruling::unsettled(&held))),
             Waited::Stopping(evaluation) => {
                 Part::Answered(ruling::refused(&call, &ruling::stopping(evaluation)))
@@ -346,16 +385,25 @@ impl Job {
         }
     }
 
+    /// What a client is told whose patience ends before people have decided.
+    fn pending(&self, raw: Bytes, call: Call, status: &Status) -> String {
+        if self.revision.is_stateless() && knows_tasks(&call) {
+            let (headers, own_headers) = (self.headers.clone(), self.own_headers.clone());
+            let held = HeldCall { raw, call: call.clone(), headers, own_headers };
+            if let Some(task) = self.server.begin_task(held, status, comes_back_until(status)) {
+                return task;
+            }
+        }
+        let opens_urls = self.session.agreed.get().is_some_and(|agreed| agreed.opens_urls);
+        self.server.pending(&call, self.revision, opens_urls, status)
+    }
+
     /// The name that the client gives itself.
     fn client(&self, call: &Call) -> Option<String> {
         match self.session.agreed.get() {
             Some(agreed) => agreed.client.clone(),
             None => client_of(call.params.as_deref()),
         }
-    }
-
-    fn opens_urls(&self) -> bool {
-        self.session.agreed.get().is_some_and(|agreed| agreed.opens_urls)
     }
 
     /// Shows the server now and then that its session is in use: it hears nothing of a call that waits for
