@@ -376,7 +376,7 @@ impl Job {
                 Part::Permitted(Decided { raw, call, place, pin, withdrawn }, permit)
             }
             Waited::Denied(denial) => Part::Answered(ruling::refused(&call, &ruling::denied(&denial))),
-            Waited::Pending(status) => Part::Answered(self.pending(raw, call, &status)),
+            Waited::Pending(status) => Part::Answered(self.pending(raw, &call, &status)),
             Waited::Unsettled(held) => Part::Answered(ruling::refused(&call, &ruling::unsettled(&held))),
             Waited::Stopping(evaluation) => {
                 Part::Answered(ruling::refused(&call, &ruling::stopping(evaluation)))
@@ -386,8 +386,8 @@ impl Job {
     }
 
     /// What a client is told whose patience ends before people have decided.
-    fn pending(&self, raw: Bytes, call: Call, status: &Status) -> String {
-        if self.revision.is_stateless() && knows_tasks(&call) {
+    fn pending(&self, raw: Bytes, call: &Call, status: &Status) -> String {
+        if self.revision.is_stateless() && knows_tasks(call) {
             let (headers, own_headers) = (self.headers.clone(), self.own_headers.clone());
             let held = HeldCall { raw, call: call.clone(), headers, own_headers };
             if let Some(task) = self.server.begin_task(held, status, comes_back_until(status)) {
@@ -395,7 +395,7 @@ impl Job {
             }
         }
         let opens_urls = self.session.agreed.get().is_some_and(|agreed| agreed.opens_urls);
-        self.server.pending(&call, self.revision, opens_urls, status)
+        self.server.pending(call, self.revision, opens_urls, status)
     }
 
     /// The name that the client gives itself.
