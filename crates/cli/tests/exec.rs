@@ -14,6 +14,7 @@ use countersign_gate::record::Kind;
 use countersign_intercept::{
     exec::normalise::ProgramFolders,
     local::{self, Settings},
+    mcp::{Servers, servers::Shared},
 };
 use countersign_model::Seconds;
 use countersign_testkit::{
@@ -54,7 +55,8 @@ impl Beside {
         let programs = folder.path().join("bin");
         let folders = ProgramFolders::of_path(programs.as_os_str());
         let settings = Settings { folders, ..Settings::default() };
-        let router = local::router(world.gate.clone(), settings);
+        let servers = Servers::new(world.gate.clone(), Shared::default());
+        let router = local::router(world.gate.clone(), servers, settings);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         std::fs::create_dir(&programs).unwrap();
         let beside = Self { world, folder };

@@ -47,6 +47,7 @@ impl Session {
         let settings = RelaySettings {
             sidecar: sidecar.client.clone(),
             server: server.to_owned(),
+            patience: Duration::from_secs(60),
             provenance: Provenance::default(),
             trace: None,
         };

@@ -10,12 +10,18 @@
 
 mod common;
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use common::Sidecar;
 use countersign_approval::{CancelReason, Input, Phase, State};
 use countersign_gate::{Outcome, record::Kind};
 use countersign_intercept::local::{
     Exchange, LocalError,
-    wire::{Command, DeniedEvent, Event, OperationRequest, OutcomeReport, PermitEvent, Stdin},
+    wire::{
+        Command, DeniedEvent, Direction, Event, McpMessage, OperationRequest, OutcomeReport, PermitEvent,
+        Relay, Review, Reviewed, Stdin, ToolsPage,
+    },
 };
 use countersign_model::{Digest, Provenance, Seconds};
 use countersign_testkit::world::eventually;
@@ -187,6 +193,98 @@ async fn an_outcome_is_reported_once_and_for_nobody_else() {
     exchange.finish(first.evaluation, &OutcomeReport::executed()).await.unwrap();
     let again = other.finish(first.evaluation, &OutcomeReport::executed()).await;
     assert!(matches!(again, Err(LocalError::Refused(_))));
+}
+
+fn message(id: &str, text: &str) -> OperationRequest {
+    OperationRequest::Mcp {
+        message: McpMessage {
+            relay: Relay { server: "files".to_owned(), id: id.to_owned() },
+            direction: Direction::ToServer,
+            text: text.to_owned(),
+            changes: 0,
+            listed: true,
+        },
+        patience: 0,
+        provenance: Provenance::default(),
+        trace: None,
+    }
+}
+
+const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+
+#[tokio::test]
+async fn an_answer_is_shown_once_and_is_the_one_to_what_was_forwarded() {
+    let sidecar = Sidecar::start();
+    let submit = async || {
+        let mut exchange = sidecar.client.submit(&message("r", LIST)).await.unwrap();
+        let permit = permit(&mut exchange).await;
+        assert_eq!(permit.mcp.review, Review::Every);
+        (exchange, permit.evaluation)
+    };
+    let show = async |(exchange, execution): (Exchange, _), answer: &'static str| {
+        exchange.show(execution, Bytes::from(answer), Duration::ZERO).await
+    };
+    let answer = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"read"},{"name":"delete"}]}}"#;
+    let Reviewed::Instead { message } = show(submit().await, answer).await.unwrap() else {
+        panic!("not changed")
+    };
+    assert_eq!(message, r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"read"}]}}"#);
+    assert_eq!(sidecar.world.audit.kinds(), [Kind::Permitted, Kind::Executed]);
+    // The answer to something else is none, and neither is what is no answer: the outcome is unknown.
+    for other in [r#"{"jsonrpc":"2.0","id":2,"result":{}}"#, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#, "[]"]
+    {
+        assert!(matches!(show(submit().await, other).await, Err(LocalError::Refused(_))), "{other}");
+    }
+    let unknown = || sidecar.world.audit.kinds().iter().filter(|kind| **kind == Kind::OutcomeUnknown).count();
+    eventually("that is recorded", || unknown() == 3).await;
+    // Nobody shows an answer to what somebody else forwarded and has shown already, or to a command.
+    let (first, execution) = submit().await;
+    show((submit().await.0, execution), answer).await.unwrap();
+    assert!(matches!(show((first, execution), answer).await, Err(LocalError::Refused(_))));
+    let mut command = sidecar.client.submit(&run("ls")).await.unwrap();
+    let started = permit(&mut command).await;
+    let other = submit().await.0;
+    assert!(matches!(show((other, started.evaluation), answer).await, Err(LocalError::Refused(_))));
+    command.finish(started.evaluation, &OutcomeReport::executed()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_relay_of_no_name_forwards_nothing() {
+    let sidecar = Sidecar::start();
+    let mut request = message("r", LIST);
+    if let OperationRequest::Mcp { message, .. } = &mut request {
+        "../escape".clone_into(&mut message.relay.server);
+    }
+    let refused = denied(&mut sidecar.client.submit(&request).await.unwrap()).await;
+    assert!(refused.message.contains("no name of an MCP server"), "{}", refused.message);
+    let long = "x".repeat(65);
+    let refused = denied(&mut sidecar.client.submit(&message(&long, LIST)).await.unwrap()).await;
+    assert!(refused.message.contains("at most 64"), "{}", refused.message);
+}
+
+#[tokio::test]
+async fn relays_without_number_are_forgotten_and_begin_anew() {
+    let sidecar = Sidecar::start();
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read"}}"#;
+    let wants_tools = async |id: &str| {
+        let mut request = message(id, call);
+        if let OperationRequest::Mcp { message, .. } = &mut request {
+            message.listed = false;
+        }
+        matches!(sidecar.client.submit(&request).await.unwrap().next().await.unwrap(), Some(Event::ListTools))
+    };
+    let page = ToolsPage {
+        relay: Relay { server: "files".to_owned(), id: "first".to_owned() },
+        changes: 0,
+        is_first: true,
+        answer: Some(r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"read"}]}}"#.to_owned()),
+    };
+    sidecar.client.tell_tools(&page).await.unwrap();
+    assert!(!wants_tools("first").await);
+    for number in 0..128 {
+        assert!(wants_tools(&number.to_string()).await);
+    }
+    assert!(wants_tools("first").await);
 }
 
 #[tokio::test]

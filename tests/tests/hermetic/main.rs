@@ -17,3 +17,4 @@ mod hostile;
 mod mcp;
 mod offline;
 mod self_approval;
+mod stdio;

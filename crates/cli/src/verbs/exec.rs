@@ -120,7 +120,9 @@ async fn decide(
                 }
                 Some(Event::Permit(permit)) => return Ok(Decided::Permitted(Box::new(exchange), permit)),
                 Some(Event::Denied(denied)) => return Ok(Decided::Denied(denied)),
-                None => return Err(LocalError::Broken("it ended without a decision".to_owned())),
+                None | Some(Event::Answered(_) | Event::ListTools) => {
+                    return Err(LocalError::Broken("it ended without a decision".to_owned()));
+                }
             },
             number = signals.next() => {
                 take_back(client, approval).await;

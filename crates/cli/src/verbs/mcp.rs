@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     process::{ExitCode, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -13,7 +14,11 @@ use countersign_intercept::{
         run::{self, Signals},
     },
     local::LocalClient,
-    mcp::relay::{RelaySettings, relay},
+    mcp::{
+        PATIENCE,
+        relay::{RelaySettings, relay},
+        servers::is_name,
+    },
 };
 use countersign_model::Provenance;
 use countersign_telemetry as telemetry;
@@ -21,11 +26,16 @@ use tokio::process::Command;
 
 use super::socket::SocketArguments;
 
+/// The longest patience, in seconds.
+const MAX_PATIENCE: u64 = 24 * 60 * 60;
+
 /// Stands between an MCP client and an MCP server on stdio.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Messages pass byte for byte, unless policy must act. A refused tool call is answered with a result
-that says why (isError). Put it where the server's command stands in the client's configuration:
+that says why (isError); a tool that policy never lets through is not listed. What people have not
+decided when the client's patience ends is answered as pending: the same call again waits on, and
+runs once when approved. Put it where the server's command stands in the client's configuration:
 
   {\"mcpServers\": {\"files\": {\"command\": \"countersign\",
     \"args\": [\"mcp\", \"--name\", \"files\", \"--\", \"npx\", \"@modelcontextprotocol/server-filesystem\", \"/data\"]}}}")]
@@ -33,8 +43,12 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     socket: SocketArguments,
     /// The server's name, as policy knows it.
-    #[arg(long)]
+    #[arg(long, value_parser = server_name)]
     name: String,
+    /// How many seconds people may take before the client is told to call again. Most clients give up
+    /// after 60 seconds; raise it for one that waits longer.
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=MAX_PATIENCE))]
+    patience: u64,
     /// The model that drives the agent.
     #[arg(long, env = "COUNTERSIGN_MODEL", hide = true)]
     model: Option<String>,
@@ -44,6 +58,10 @@ pub(crate) struct Arguments {
     /// The server's command.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+fn server_name(text: &str) -> Result<String, &'static str> {
+    if is_name(text) { Ok(text.to_owned()) } else { Err("use 1 to 64 letters, digits, '.', '-' or '_'") }
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
@@ -72,6 +90,7 @@ async fn wrap(arguments: Arguments) -> Result<ExitCode> {
     let settings = RelaySettings {
         sidecar: LocalClient::new(arguments.socket.path()),
         server: arguments.name,
+        patience: Duration::from_secs(arguments.patience),
         provenance: Provenance {
             model: arguments.model,
             session: arguments.session,

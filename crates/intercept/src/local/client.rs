@@ -11,17 +11,22 @@ use countersign_model::{ApprovalId, EvaluationId};
 use futures::StreamExt as _;
 use http::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
-use super::wire::{self, Event, OperationRequest, OutcomeReport, Problem};
+use super::wire::{
+    self, Event, MAX_ANSWER, MAX_REQUEST, NextPage, OperationRequest, OutcomeReport, Problem, Reviewed,
+    ToolsPage,
+};
 
 /// How long the sidecar may take to answer a request (not: to decide an operation).
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// How long the sidecar may be silent on an open exchange. It says something every few seconds.
 const SILENT_FOR: Duration = Duration::from_secs(60);
-/// The longest event, and the longest problem, in bytes.
-const MAX_LINE: usize = 1024 * 1024;
+/// The longest event, in bytes: one with a message.
+const MAX_LINE: usize = MAX_REQUEST;
+/// The longest other answer: one with a message that was an answer.
+const MAX_TOLD: usize = 2 * MAX_ANSWER + MAX_REQUEST;
 
 /// Why the sidecar could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +105,14 @@ impl LocalClient {
         }
     }
 
+    /// Tells what tools a relay's server has. Returns how the list goes on.
+    ///
+    /// # Errors
+    /// When the sidecar cannot be reached, or that is no list of tools.
+    pub async fn tell_tools(&self, page: &ToolsPage) -> Result<NextPage, LocalError> {
+        told(self.post(wire::TOOLS, page).await?).await
+    }
+
     async fn tell<T: Serialize + Sync>(&self, path: &str, message: &T) -> Result<(), LocalError> {
         let response = self.post(path, message).await?;
         if response.status().is_success() { Ok(()) } else { Err(problem(response).await) }
@@ -107,6 +120,10 @@ impl LocalClient {
 
     async fn post<T: Serialize + Sync>(&self, path: &str, message: &T) -> Result<Response<Body>, LocalError> {
         let body = serde_json::to_vec(message).map_err(LocalError::broken)?;
+        self.send(path, body.into(), ANSWER_WITHIN).await
+    }
+
+    async fn send(&self, path: &str, body: Bytes, within: Duration) -> Result<Response<Body>, LocalError> {
         let request = Request::post(path)
             .header(header::HOST, "sidecar")
             .header(header::CONTENT_TYPE, "application/json")
@@ -118,12 +135,21 @@ impl LocalClient {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(LocalError::broken)?;
         // Ends by itself with the response's body, or when that is dropped.
         tokio::spawn(connection);
-        let response = tokio::time::timeout(ANSWER_WITHIN, sender.send_request(request))
+        let response = tokio::time::timeout(within, sender.send_request(request))
             .await
             .map_err(|_| LocalError::Broken("no answer in time".to_owned()))?
             .map_err(LocalError::broken)?;
         Ok(response.map(Body::new))
     }
+}
+
+/// What the sidecar says to a request that it does.
+async fn told<T: DeserializeOwned>(response: Response<Body>) -> Result<T, LocalError> {
+    if !response.status().is_success() {
+        return Err(problem(response).await);
+    }
+    let body = axum::body::to_bytes(response.into_body(), MAX_TOLD).await.map_err(LocalError::broken)?;
+    serde_json::from_slice(&body).map_err(LocalError::broken)
 }
 
 async fn problem(response: Response<Body>) -> LocalError {
@@ -180,5 +206,20 @@ impl Exchange {
     pub async fn finish(self, execution: EvaluationId, outcome: &OutcomeReport) -> Result<(), LocalError> {
         // The exchange stays open until the report is in, so the outcome is never unknown in between.
         self.client.tell(&wire::outcome_path(execution), outcome).await
+    }
+
+    /// Shows the answer to a forwarded MCP message, and reports its outcome with that. People may be asked
+    /// about what is in it, for as long as `patience`.
+    ///
+    /// # Errors
+    /// When the sidecar cannot be reached or does not know the execution (any more).
+    pub async fn show(
+        self,
+        execution: EvaluationId,
+        answer: Bytes,
+        patience: Duration,
+    ) -> Result<Reviewed, LocalError> {
+        let within = patience.saturating_add(ANSWER_WITHIN);
+        told(self.client.send(&wire::answer_path(execution), answer, within).await?).await
     }
 }

@@ -7,10 +7,14 @@
 //! - A client that goes away while its operation is held cancels it: the requester is gone.
 //! - A client that goes away between permit and outcome leaves the outcome unknown, and that is recorded.
 //!
+//! An MCP relay's message goes the same way. Answers that the client must not see as they are, the relay shows
+//! to the sidecar first ([`wire::answer_path`]), and passes on what it gets back.
+//!
 //! The sidecar normalises what the client sends; the client decides nothing. Who may connect is up to
 //! whoever serves [`router`]: the sidecar checks the peer's user id.
 
 pub mod client;
+mod relays;
 pub mod server;
 pub mod wire;
 

@@ -16,20 +16,24 @@ use axum::{
 };
 use countersign_approval::Status;
 use countersign_gate::{
-    Answer, Execution, Gate, Held, Intent, Interceptor, Outcome, Permit, Produced, Waited, ports::BrokerError,
+    Answer, Execution, Gate, Held, Outcome, Permit, Produced, Waited, ports::BrokerError,
 };
-use countersign_model::{ApprovalId, EvaluationId, strict_json};
+use countersign_model::{ApprovalId, DecidingPolicy, EvaluationId, strict_json};
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::wire::{
-    self, DeniedEvent, Event, HeldEvent, MAX_REQUEST, OperationRequest, OutcomeReport, PermitEvent, Problem,
-    WaitingEvent,
+use super::{
+    relays::{self, Forwarded, Relays},
+    wire::{
+        self, DeniedEvent, Event, HeldEvent, MAX_ANSWER, MAX_REQUEST, McpTerms, OperationRequest,
+        OutcomeReport, PermitEvent, Problem, WaitingEvent,
+    },
 };
 use crate::{
     exec::{self, normalise::ProgramFolders},
-    hook, mcp,
+    hook,
+    mcp::{Servers, known::Origin},
 };
 
 /// How often a waiting client hears something, so that each side notices when the other is gone.
@@ -51,31 +55,68 @@ pub struct Settings {
 /// The local API over a gate.
 ///
 /// Whoever serves this must know that the peer may act as the agent: every client can submit operations.
-pub fn router(gate: Gate, settings: Settings) -> Router {
-    let desk = Arc::new(Desk { gate, settings, running: Mutex::default() });
+pub fn router(gate: Gate, servers: Servers, settings: Settings) -> Router {
+    let (relays, running) = (Relays::default(), Mutex::default());
+    let desk = Arc::new(Desk { gate, servers, relays, settings, running });
+    // Escaped within a message, an answer is at most twice as long.
+    let tools = post(relays::tools).layer(DefaultBodyLimit::max(2 * MAX_ANSWER + MAX_REQUEST));
+    let answer = post(relays::answer).layer(DefaultBodyLimit::max(MAX_ANSWER));
     Router::new()
         .route(wire::OPERATIONS, post(submit))
+        .route(wire::TOOLS, tools)
         .route("/local/v1/executions/{execution}/outcome", post(finish))
+        .route("/local/v1/executions/{execution}/answer", answer)
         .route("/local/v1/approvals/{approval}/cancel", post(cancel))
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(desk)
 }
 
 /// What the requests share.
-struct Desk {
-    gate: Gate,
+pub(super) struct Desk {
+    pub(super) gate: Gate,
+    /// The MCP servers that relays stand before.
+    pub(super) servers: Servers,
+    pub(super) relays: Relays,
     settings: Settings,
-    running: Mutex<HashMap<EvaluationId, oneshot::Sender<Report>>>,
+    running: Mutex<HashMap<EvaluationId, Running>>,
+}
+
+/// What is carried out.
+struct Running {
+    report: oneshot::Sender<Report>,
+    /// The MCP message that was forwarded, if it is one.
+    forwarded: Option<Forwarded>,
 }
 
 /// An outcome, and whom to tell that it is recorded.
-struct Report {
+pub(super) struct Report {
     outcome: Outcome,
     produced: Produced,
     recorded: oneshot::Sender<()>,
 }
 
-type Events = mpsc::Sender<Event>;
+impl Report {
+    /// Reports an outcome. Whether it is recorded.
+    pub(super) async fn send(to: oneshot::Sender<Self>, outcome: OutcomeReport) -> bool {
+        let (outcome, produced) = outcome.split();
+        let (recorded, when_recorded) = oneshot::channel();
+        to.send(Self { outcome, produced, recorded }).is_ok() && when_recorded.await.is_ok()
+    }
+}
+
+/// What became of an operation, once people have been asked where policy wants that.
+pub(super) enum Settled {
+    Permitted(Box<Permit>),
+    Denied(DeniedEvent),
+    /// Nobody has decided within the client's patience.
+    Pending {
+        evaluation: EvaluationId,
+        policies: Vec<DecidingPolicy>,
+        status: Status,
+    },
+}
+
+pub(super) type Events = mpsc::Sender<Event>;
 
 async fn submit(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
     let request = match strict_json::parse_as::<OperationRequest>(&body) {
@@ -104,25 +145,19 @@ fn line(event: &Event) -> Result<Bytes, serde_json::Error> {
 }
 
 async fn finish(State(desk): State<Arc<Desk>>, Path(execution): Path<EvaluationId>, body: Bytes) -> Response {
-    let (outcome, produced) = match strict_json::parse_as::<OutcomeReport>(&body) {
-        Ok(OutcomeReport::Executed { result, ruled }) => {
-            (Outcome::Executed, Produced { digest: result, ruled })
-        }
-        Ok(OutcomeReport::Failed { reason }) => (Outcome::Failed { detail: reason }, Produced::default()),
+    let outcome = match strict_json::parse_as::<OutcomeReport>(&body) {
+        Ok(outcome) => outcome,
         Err(error) => return problem(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    let unknown = || problem(StatusCode::NOT_FOUND, "no such execution is running".to_owned());
-    let Some(running) = desk.running().remove(&execution) else {
-        return unknown();
+    let running = desk.running().remove(&execution);
+    let recorded = match running {
+        Some(running) => Report::send(running.report, outcome).await,
+        None => false,
     };
-    let (recorded, when_recorded) = oneshot::channel();
-    if running.send(Report { outcome, produced, recorded }).is_err() {
-        return unknown();
+    if recorded {
+        return StatusCode::NO_CONTENT.into_response();
     }
-    match when_recorded.await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(_) => unknown(),
-    }
+    problem(StatusCode::NOT_FOUND, "no such execution is running".to_owned())
 }
 
 async fn cancel(State(desk): State<Arc<Desk>>, Path(approval): Path<ApprovalId>) -> Response {
@@ -134,83 +169,83 @@ async fn cancel(State(desk): State<Arc<Desk>>, Path(approval): Path<ApprovalId>)
     }
 }
 
-fn problem(status: StatusCode, error: String) -> Response {
+pub(super) fn problem(status: StatusCode, error: String) -> Response {
     (status, Json(Problem { error })).into_response()
 }
 
 impl Desk {
-    fn running(&self) -> MutexGuard<'_, HashMap<EvaluationId, oneshot::Sender<Report>>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<EvaluationId, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The MCP message that was forwarded under a permit, and where its outcome is reported. It is taken once.
+    pub(super) fn take_forwarded(
+        &self,
+        execution: EvaluationId,
+    ) -> Option<(oneshot::Sender<Report>, Forwarded)> {
+        let mut all = self.running();
+        let forwarded = all.get_mut(&execution)?.forwarded.take()?;
+        Some((all.remove(&execution)?.report, forwarded))
+    }
+
     async fn exchange(&self, request: OperationRequest, events: Events) {
-        let patience = match &request {
-            OperationRequest::Hook { patience, .. } => Some(Duration::from_secs(*patience)),
-            OperationRequest::Exec { .. } | OperationRequest::Mcp { .. } => None,
-        };
-        let answer = match self.read(request) {
-            Ok(intent) => self.gate.decide(intent).await,
-            Err((unreadable, trace)) => {
-                let mcp::normalise::Unreadable { about, why } = unreadable;
-                Answer::Denied(self.gate.refuse(Interceptor::Mcp, &about, why, trace.as_deref()).await)
+        let (intent, patience) = match request {
+            OperationRequest::Mcp { message, patience, provenance, trace } => {
+                let origin = Origin { provenance, trace };
+                return self.message(message, Duration::from_secs(patience), origin, &events).await;
+            }
+            OperationRequest::Exec { command, provenance, trace } => {
+                (exec::normalise::intent(command, &self.settings.folders, provenance, trace), None)
+            }
+            OperationRequest::Hook { call, patience, provenance, trace } => {
+                let (agent, folders) = (self.gate.agent(), &self.settings.folders);
+                let intent = hook::normalise::intent(agent, call, folders, provenance, trace);
+                (intent, Some(Duration::from_secs(patience)))
             }
         };
+        let answer = self.gate.decide(intent).await;
+        match self.settle(answer, patience, &events).await {
+            Settled::Permitted(permit) if patience.is_some() => hand_over(*permit, &events).await,
+            Settled::Permitted(permit) => {
+                // A client that is gone by now has not started anything: the permit is not consumed.
+                if let Ok(place) = events.reserve().await {
+                    self.run(permit.consume(), McpTerms::default(), None, place).await;
+                }
+            }
+            Settled::Denied(denied) => say(&events, Event::Denied(denied)).await,
+            Settled::Pending { evaluation, policies, status } => {
+                say(&events, Event::Denied(DeniedEvent::pending(evaluation, policies, &status))).await;
+            }
+        }
+    }
+
+    /// Has people asked where policy wants that.
+    pub(super) async fn settle(
+        &self,
+        answer: Answer,
+        patience: Option<Duration>,
+        events: &Events,
+    ) -> Settled {
         let answer = match answer {
             Answer::Held(held) => {
                 let (evaluation, policies) = (held.evaluation(), held.policies().to_vec());
                 tokio::select! {
-                    waited = self.hold(held, patience, &events) => match waited {
+                    waited = self.hold(held, patience, events) => match waited {
                         Waited::Answered(answer) => answer,
-                        Waited::Pending(status) => {
-                            return say(&events, Event::Denied(DeniedEvent::pending(evaluation, policies, &status))).await;
-                        }
+                        Waited::Pending(status) => return Settled::Pending { evaluation, policies, status },
                     },
                     // Dropping the hold withdraws the request: its requester cannot be told any more.
                     () = self.settings.stop.cancelled() => {
-                        return say(&events, Event::Denied(DeniedEvent::stopping(evaluation))).await;
+                        return Settled::Denied(DeniedEvent::stopping(evaluation));
                     }
                 }
             }
             decided => decided,
         };
         match answer {
-            Answer::Permitted(permit) if patience.is_some() => hand_over(permit, &events).await,
-            Answer::Permitted(permit) => {
-                // A client that is gone by now has not started anything: the permit is not consumed.
-                if let Ok(place) = events.reserve().await {
-                    self.run(permit.consume(), place).await;
-                }
-            }
-            Answer::Denied(denial) => say(&events, Event::Denied(DeniedEvent::of(&denial))).await,
-            Answer::Held(held) => say(&events, Event::Denied(DeniedEvent::still_held(&held))).await,
-        }
-    }
-
-    fn read(
-        &self,
-        request: OperationRequest,
-    ) -> Result<Intent, (mcp::normalise::Unreadable, Option<String>)> {
-        match request {
-            OperationRequest::Exec { command, provenance, trace } => {
-                Ok(exec::normalise::intent(command, &self.settings.folders, provenance, trace))
-            }
-            OperationRequest::Mcp { server, direction, message, tool_pin, declared, provenance, trace } => {
-                let environment = trace.clone();
-                let observed = mcp::normalise::Observed {
-                    server,
-                    direction,
-                    message,
-                    tool_pin,
-                    declared,
-                    provenance,
-                    trace,
-                };
-                mcp::normalise::intent(observed).map_err(|unreadable| (unreadable, environment))
-            }
-            OperationRequest::Hook { call, patience: _, provenance, trace } => {
-                let (agent, folders) = (self.gate.agent(), &self.settings.folders);
-                Ok(hook::normalise::intent(agent, call, folders, provenance, trace))
-            }
+            Answer::Permitted(permit) => Settled::Permitted(Box::new(permit)),
+            Answer::Denied(denial) => Settled::Denied(DeniedEvent::of(&denial)),
+            Answer::Held(held) => Settled::Denied(DeniedEvent::still_held(&held)),
         }
     }
 
@@ -250,14 +285,21 @@ impl Desk {
     }
 
     /// Hands the permit over and waits for the outcome.
-    async fn run(&self, execution: Execution, place: mpsc::Permit<'_, Event>) {
+    pub(super) async fn run(
+        &self,
+        execution: Execution,
+        mcp: McpTerms,
+        forwarded: Option<Forwarded>,
+        place: mpsc::Permit<'_, Event>,
+    ) {
         let id = execution.evaluation();
         let (running, report) = oneshot::channel();
-        let _listed = Listed::new(self, id, running);
+        let _listed = Listed::new(self, id, Running { report: running, forwarded });
         place.send(Event::Permit(PermitEvent {
             evaluation: id,
             approval: execution.used().map(|used| used.approval),
             trace: execution.traceparent(),
+            mcp,
         }));
         // Without a report, the execution is dropped: its outcome is unknown, and recorded as such.
         if let Ok(report) = report.await {
@@ -275,7 +317,8 @@ async fn hand_over(permit: Permit, events: &Events) {
         return;
     }
     let approval = permit.used().map(|used| used.approval);
-    let event = PermitEvent { evaluation: permit.evaluation(), approval, trace: None };
+    let event =
+        PermitEvent { evaluation: permit.evaluation(), approval, trace: None, mcp: McpTerms::default() };
     permit.hand_over().await;
     say(events, Event::Permit(event)).await;
 }
@@ -287,7 +330,7 @@ struct Listed<'a> {
 }
 
 impl<'a> Listed<'a> {
-    fn new(desk: &'a Desk, id: EvaluationId, running: oneshot::Sender<Report>) -> Self {
+    fn new(desk: &'a Desk, id: EvaluationId, running: Running) -> Self {
         desk.running().insert(id, running);
         Self { desk, id }
     }
@@ -300,7 +343,7 @@ impl Drop for Listed<'_> {
 }
 
 /// Tells the client; one that has gone is noticed elsewhere.
-async fn say(events: &Events, event: Event) {
+pub(super) async fn say(events: &Events, event: Event) {
     let _ = events.send(event).await;
 }
 

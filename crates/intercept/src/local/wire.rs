@@ -4,26 +4,37 @@
 use std::collections::BTreeMap;
 
 use countersign_approval::{Phase, Progress, Status};
-use countersign_gate::{Denial, Held};
+use countersign_gate::{Denial, Held, Outcome, Produced};
 use countersign_model::{
     ApprovalId, DecidingPolicy, Digest, EvaluationId, Object, Provenance, RequirementName, Timestamp,
 };
 use countersign_policy::outputs::Ruled;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::hook::part::Part;
 
 /// Where an operation is submitted (POST).
 pub const OPERATIONS: &str = "/local/v1/operations";
 
+/// Where a relay tells what tools its server has (POST).
+pub const TOOLS: &str = "/local/v1/mcp/tools";
+
 /// The most bytes that one request of the local API may have: the largest MCP message, escaped.
 pub const MAX_REQUEST: usize = 12 * 1024 * 1024;
+
+/// The most bytes of a server's answer that the sidecar looks at. Escaped they are at most twice as many.
+pub const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// Where the outcome of an execution is reported (POST).
 #[must_use]
 pub fn outcome_path(execution: EvaluationId) -> String {
     format!("/local/v1/executions/{execution}/outcome")
+}
+
+/// Where the answer to a forwarded MCP message is shown, and its outcome reported with it (POST).
+#[must_use]
+pub fn answer_path(execution: EvaluationId) -> String {
+    format!("/local/v1/executions/{execution}/answer")
 }
 
 /// Where a held operation is withdrawn (POST).
@@ -49,18 +60,11 @@ pub enum OperationRequest {
     },
     /// Forward an MCP message.
     Mcp {
-        /// The server's name, as the operator gave it.
-        server: String,
-        /// Which way the message goes.
-        direction: Direction,
-        /// The message as it was received, byte for byte.
-        message: String,
-        /// The digest of the tool's definition as the server last listed it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        tool_pin: Option<Digest>,
-        /// The `x-authzen-mapping` in that definition.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        declared: Option<Value>,
+        /// The message, and which way it goes.
+        message: McpMessage,
+        /// How long people may take, in seconds. Then the request stays open, and the same message attaches
+        /// to it when it comes again.
+        patience: u64,
         /// Why and where.
         #[serde(default)]
         provenance: Provenance,
@@ -82,6 +86,84 @@ pub enum OperationRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trace: Option<String>,
     },
+}
+
+/// A message that a relay wants to forward.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpMessage {
+    /// Who asks.
+    pub relay: Relay,
+    /// Which way the message goes.
+    pub direction: Direction,
+    /// The message as it was received, byte for byte.
+    pub text: String,
+    /// How often the server has told the relay that its tools have changed.
+    pub changes: u64,
+    /// Whether the relay has done what it can to list the server's tools for this message.
+    pub listed: bool,
+}
+
+/// A relay: one server, as one client reaches it. What it says of the server counts for its own messages and
+/// for nobody else's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relay {
+    /// The server's name, as the operator gave it.
+    pub server: String,
+    /// What nobody else knows of the relay.
+    pub id: String,
+}
+
+/// A page of a server's tools that a relay has asked for on its own account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolsPage {
+    /// Whose server it is.
+    pub relay: Relay,
+    /// How often the server had said that its tools have changed before it was asked.
+    pub changes: u64,
+    /// Whether it is the first page.
+    pub is_first: bool,
+    /// The server's answer, byte for byte; none when it did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+}
+
+/// How a list of tools goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextPage {
+    /// Where the next page begins; none after the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// Which answers to a message the sidecar must see before who asked does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Review {
+    /// None.
+    #[default]
+    None,
+    /// One that asks something of the client, begins a task, or could seem to.
+    Concerning,
+    /// Every answer.
+    Every,
+}
+
+/// What becomes of an answer that the sidecar has seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Reviewed {
+    /// It passes as it is.
+    Pass,
+    /// This message goes in its place.
+    Instead {
+        /// The message.
+        message: String,
+    },
+    /// It does not pass.
+    Drop,
 }
 
 /// A tool call of a coding agent. All of it binds.
@@ -178,6 +260,18 @@ pub enum Event {
     Permit(PermitEvent),
     /// It does not run.
     Denied(DeniedEvent),
+    /// It does not run, and this MCP message is the answer to it.
+    Answered(AnsweredEvent),
+    /// It is not decided yet: what the server's tools are must be known first. The relay lists them, and
+    /// submits the message again.
+    ListTools,
+}
+
+/// The answer to a message that is not forwarded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnsweredEvent {
+    /// The answer.
+    pub message: String,
 }
 
 /// Why an operation is held.
@@ -222,6 +316,24 @@ pub struct PermitEvent {
     /// The `traceparent` for what is executed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// What an MCP relay has to know.
+    #[serde(default)]
+    pub mcp: McpTerms,
+}
+
+/// On what terms an MCP message may be forwarded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpTerms {
+    /// The message to forward in place of the one that was submitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How often the server had said that its tools have changed when the called tool was looked up. If it
+    /// has said so once more since, the tool is not what was decided about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<u64>,
+    /// Which answers the sidecar must see.
+    #[serde(default)]
+    pub review: Review,
 }
 
 /// Why an operation does not run.
@@ -281,6 +393,18 @@ impl DeniedEvent {
         }
     }
 
+    /// The tool is not what it was when the call was decided about, or the server's instructions are not.
+    pub(crate) fn changed(evaluation: EvaluationId, approval: Option<ApprovalId>) -> Self {
+        Self {
+            evaluation: Some(evaluation),
+            approval,
+            code: "tool_changed".to_owned(),
+            retry: true,
+            message: "the server has changed what it says of itself in the meantime".to_owned(),
+            policies: Vec::new(),
+        }
+    }
+
     /// Policy asks for something else each time it is asked.
     pub(crate) fn still_held(held: &Held) -> Self {
         Self {
@@ -315,6 +439,23 @@ pub enum OutcomeReport {
 }
 
 impl OutcomeReport {
+    /// What an answer says about the request that it answers.
+    pub(crate) fn of_answer(success: bool, result: Option<Digest>, ruled: Option<Ruled>) -> Self {
+        if success {
+            Self::Executed { result, ruled }
+        } else {
+            Self::Failed { reason: "the answer is an error".to_owned() }
+        }
+    }
+
+    /// What is recorded of it.
+    pub(crate) fn split(self) -> (Outcome, Produced) {
+        match self {
+            Self::Executed { result, ruled } => (Outcome::Executed, Produced { digest: result, ruled }),
+            Self::Failed { reason } => (Outcome::Failed { detail: reason }, Produced::default()),
+        }
+    }
+
     /// It ran and succeeded, and what came of it is not known here.
     #[must_use]
     pub const fn executed() -> Self {

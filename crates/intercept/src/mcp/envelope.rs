@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// The members of a JSON-RPC message.
-const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+pub(super) const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 
 /// A message, as far as the relay looks into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -318,6 +318,8 @@ pub enum FromServer {
         /// Its id.
         id: Id,
     },
+    /// The server's tools are not what they were.
+    ToolsChanged,
     /// Anything else that cannot be a request.
     Other,
     /// It might be a request to some readers, but not to all.
@@ -339,6 +341,9 @@ pub fn read_from_server(line: &[u8]) -> FromServer {
     match members.envelope() {
         Ok(Envelope::Request { id, method, .. }) if check_unambiguous(text).is_ok() => {
             FromServer::Request { id, method }
+        }
+        Ok(Envelope::Notification { method, .. }) if method == "notifications/tools/list_changed" => {
+            FromServer::ToolsChanged
         }
         Ok(Envelope::Notification { method, params }) if method.starts_with("notifications/") => {
             let cancelled = (method == "notifications/cancelled").then_some(params).flatten();
@@ -501,5 +506,7 @@ mod tests {
         ] {
             assert_eq!(read_from_server(line), FromServer::Other);
         }
+        let changed = br#"{"jsonrpc":"2.0","method":"notifications\/tools\/list_changed"}"#;
+        assert_eq!(read_from_server(changed), FromServer::ToolsChanged);
     }
 }

@@ -8,24 +8,23 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::envelope::Id;
-use crate::local::wire::OutcomeReport;
 
 /// The most requests of one side that may wait or run at a time.
 const MAX_UNDER_WAY: usize = 256;
 
-/// One direction's requests under way.
-#[derive(Debug, Default)]
-pub(super) struct Lane(Mutex<Requests>);
+/// One direction's requests under way, and what is told of the answer to one.
+#[derive(Debug)]
+pub(super) struct Lane<T>(Mutex<Requests<T>>);
 
-#[derive(Debug, Default)]
-struct Requests {
-    under_way: HashMap<Id, Stage>,
+#[derive(Debug)]
+struct Requests<T> {
+    under_way: HashMap<Id, Stage<T>>,
     /// The requester has gone: nothing waits for people any more.
     closed: bool,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum Stage<T> {
     /// Policy is being asked. Dropping the sender withdraws the request.
     Deciding {
         /// Whether it waits for people.
@@ -33,8 +32,8 @@ enum Stage {
         /// Only ever dropped.
         _withdraw: oneshot::Sender<()>,
     },
-    /// Forwarded. The sender is told how it ended.
-    Running(oneshot::Sender<OutcomeReport>),
+    /// Forwarded. The sender is told of the answer.
+    Running(oneshot::Sender<T>),
 }
 
 /// Why a request was not taken in.
@@ -53,12 +52,18 @@ pub(super) enum Answered {
     Forward,
     /// A request that is being decided about: no such answer can be honest.
     Forged,
-    /// No request that is under way. It may be one that policy never looked at.
+    /// No request that is under way.
     Unasked,
 }
 
-impl Lane {
-    fn lock(&self) -> MutexGuard<'_, Requests> {
+impl<T> Default for Lane<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Requests { under_way: HashMap::new(), closed: false }))
+    }
+}
+
+impl<T> Lane<T> {
+    fn lock(&self) -> MutexGuard<'_, Requests<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,14 +97,14 @@ impl Lane {
     }
 
     /// Forwards a permitted request, unless it was withdrawn. Both are one step, so that a withdrawn
-    /// request is never forwarded. The receiver is told how the request ended.
-    pub(super) fn forward(&self, id: &Id, send: impl FnOnce()) -> Option<oneshot::Receiver<OutcomeReport>> {
+    /// request is never forwarded. The receiver is told of the answer.
+    pub(super) fn forward(&self, id: &Id, send: impl FnOnce()) -> Option<oneshot::Receiver<T>> {
         let mut requests = self.lock();
         let stage = requests.under_way.get_mut(id)?;
-        let (ended, outcome) = oneshot::channel();
-        *stage = Stage::Running(ended);
+        let (running, answer) = oneshot::channel();
+        *stage = Stage::Running(running);
         send();
-        Some(outcome)
+        Some(answer)
     }
 
     /// Forgets a request that was refused.
@@ -114,12 +119,12 @@ impl Lane {
     }
 
     /// The other side answers a request.
-    pub(super) fn answer(&self, id: &Id, outcome: OutcomeReport) -> Answered {
+    pub(super) fn answer(&self, id: &Id, answer: T) -> Answered {
         let mut requests = self.lock();
         match requests.under_way.remove(id) {
-            Some(Stage::Running(ended)) => {
+            Some(Stage::Running(running)) => {
                 // Nobody listens any more only when the sidecar broke off, and then it knows.
-                let _ = ended.send(outcome);
+                let _ = running.send(answer);
                 Answered::Forward
             }
             Some(deciding) => {
@@ -153,6 +158,8 @@ mod tests {
     use super::*;
     use crate::mcp::envelope::{Envelope, read};
 
+    type Lane = super::Lane<&'static str>;
+
     fn id(number: u32) -> Id {
         let line = format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"x"}}"#);
         match read(line.as_bytes()).unwrap() {
@@ -174,10 +181,10 @@ mod tests {
     fn an_answer_to_what_was_not_forwarded_is_forged() {
         let lane = Lane::default();
         let _withdrawn = lane.open(&id(1)).unwrap();
-        assert_eq!(lane.answer(&id(1), OutcomeReport::executed()), Answered::Forged);
+        assert_eq!(lane.answer(&id(1), "done"), Answered::Forged);
         let mut outcome = lane.forward(&id(1), || ()).unwrap();
-        assert_eq!(lane.answer(&id(1), OutcomeReport::executed()), Answered::Forward);
-        assert_eq!(outcome.try_recv(), Ok(OutcomeReport::executed()));
+        assert_eq!(lane.answer(&id(1), "done"), Answered::Forward);
+        assert_eq!(outcome.try_recv(), Ok("done"));
     }
 
     #[test]

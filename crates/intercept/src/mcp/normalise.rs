@@ -3,11 +3,14 @@
 //! The sidecar reads the message again, from the same bytes that the relay would forward: what the
 //! relay thinks of it decides nothing.
 
-use countersign_gate::{Act, Intent, Interceptor};
-use countersign_model::{Digest, Object, Provenance, strict_json};
+use countersign_gate::Act;
+use countersign_model::{Object, strict_json};
 use serde_json::{Value, value::RawValue};
 
-use super::envelope::{self, Envelope, imitates};
+use super::{
+    envelope::{self, Envelope, imitates},
+    ruling::Call,
+};
 use crate::local::wire::Direction;
 
 /// The member of an operation's context that holds parameters which no mapping knows of.
@@ -31,25 +34,6 @@ const KNOWN_PARAMS: [&str; 10] = [
     "uri",
 ];
 
-/// A message as it comes from a client of the local API.
-#[derive(Debug, Clone)]
-pub struct Observed {
-    /// The server's name.
-    pub server: String,
-    /// Which way the message goes.
-    pub direction: Direction,
-    /// The message, byte for byte.
-    pub message: String,
-    /// The digest of the tool's definition.
-    pub tool_pin: Option<Digest>,
-    /// The `x-authzen-mapping` in the tool's definition.
-    pub declared: Option<Value>,
-    /// Why and where.
-    pub provenance: Provenance,
-    /// The `traceparent` of the relay's environment.
-    pub trace: Option<String>,
-}
-
 /// Why a message is no operation. It is a deny (I6).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
@@ -60,34 +44,17 @@ pub struct Unreadable {
     pub why: String,
 }
 
-/// The intent of forwarding a message.
+/// Reads a request from its bytes.
 ///
 /// # Errors
 /// When it is not one request that every reader reads alike.
-pub fn intent(observed: Observed) -> Result<Intent, Unreadable> {
-    let unreadable =
-        |about: &str, why: String| Unreadable { about: format!("{}/{about}", observed.server), why };
-    let read = envelope::read(observed.message.as_bytes());
-    let (method, params) = match read.map_err(|error| unreadable("", error.message))? {
-        Envelope::Request { method, params, .. } => (method, params),
-        Envelope::Notification { method, .. } => return Err(unreadable(&method, "not a request".to_owned())),
-        Envelope::Response { .. } => return Err(unreadable("", "not a request".to_owned())),
-    };
-    let seen = Seen {
-        server: &observed.server,
-        direction: observed.direction,
-        method: &method,
-        params: params.as_deref(),
-    };
-    let (act, trace) = act(&seen, observed.declared)?;
-    Ok(Intent {
-        interceptor: Interceptor::Mcp,
-        act,
-        provenance: observed.provenance,
-        asserted_subject: None,
-        trace: trace.or(observed.trace),
-        tool_pin: observed.tool_pin,
-    })
+pub(crate) fn call_in(server: &str, message: &str) -> Result<Call, Unreadable> {
+    let unreadable = |about: &str, why: String| Unreadable { about: format!("{server}/{about}"), why };
+    match envelope::read(message.as_bytes()).map_err(|error| unreadable("", error.message))? {
+        Envelope::Request { id, method, params } => Ok(Call { id, method, params }),
+        Envelope::Notification { method, .. } => Err(unreadable(&method, "not a request".to_owned())),
+        Envelope::Response { .. } => Err(unreadable("", "not a request".to_owned())),
+    }
 }
 
 /// A request whose envelope has been read strictly.
@@ -102,16 +69,15 @@ pub(super) struct Seen<'a> {
     pub(super) params: Option<&'a str>,
 }
 
-/// What a request is to do, and the `traceparent` in its `_meta`. `declared` is the mapping that the
-/// definition of the tool has, if it calls one.
+/// What a request is to do, and the `traceparent` in its `_meta`.
 ///
 /// # Errors
 /// When its parameters can be read in more than one way, or lack what they need.
-pub(super) fn act(seen: &Seen<'_>, declared: Option<Value>) -> Result<(Act, Option<String>), Unreadable> {
+pub(super) fn act(seen: &Seen<'_>) -> Result<(Act, Option<String>), Unreadable> {
     let unreadable = |why| Unreadable { about: format!("{}/{}", seen.server, seen.method), why };
     let (params, meta) = read_params(seen.params.unwrap_or("{}")).map_err(unreadable)?;
     let act = match (seen.direction, seen.method) {
-        (Direction::ToServer, "tools/call") => call(seen.server, params, declared),
+        (Direction::ToServer, "tools/call") => call(seen.server, params),
         (direction, method) => Ok(request(seen.server, direction, method, params)),
     };
     Ok((act.map_err(unreadable)?, meta.and_then(|meta| traceparent(&meta))))
@@ -133,7 +99,7 @@ fn read_params(params: &str) -> Result<(Object, Option<Box<RawValue>>), String> 
     Ok((members.into_iter().map(read).collect::<Result<Object, String>>()?, meta))
 }
 
-fn call(server: &str, mut params: Object, declared: Option<Value>) -> Result<Act, String> {
+fn call(server: &str, mut params: Object) -> Result<Act, String> {
     let Some(Value::String(tool)) = params.remove("name") else {
         return Err("a tool call needs the name of a tool".to_owned());
     };
@@ -147,7 +113,7 @@ fn call(server: &str, mut params: Object, declared: Option<Value>) -> Result<Act
         // Whatever else the server is given binds, too.
         facts.insert(PARAMS.to_owned(), Value::Object(params));
     }
-    Ok(Act::Tool { server: server.to_owned(), tool, arguments, declared, facts })
+    Ok(Act::Tool { server: server.to_owned(), tool, arguments, declared: None, facts })
 }
 
 /// Any other request, to be mapped by the default mappings of COAZ-MCP.
@@ -182,34 +148,28 @@ mod tests {
 
     use super::*;
 
-    fn read(message: &str) -> Result<Intent, Unreadable> {
+    type Read = Result<(Act, Option<String>), Unreadable>;
+
+    fn read(message: &str) -> Read {
         read_as(Direction::ToServer, message)
     }
 
-    fn read_as(direction: Direction, message: &str) -> Result<Intent, Unreadable> {
-        let observed = Observed {
-            server: "files".to_owned(),
-            direction,
-            message: message.to_owned(),
-            tool_pin: None,
-            declared: None,
-            provenance: Provenance::default(),
-            trace: Some("00-env".to_owned()),
-        };
-        intent(observed)
+    fn read_as(direction: Direction, message: &str) -> Read {
+        let Call { method, params, .. } = call_in("files", message)?;
+        act(&Seen { server: "files", direction, method: &method, params: params.as_deref() })
     }
 
     #[test]
     fn a_tool_call_binds_all_that_the_server_is_given_but_its_meta() {
-        let intent = read(
+        let (act, trace) = read(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"write","arguments":{"path":"a"},
                "task":{"ttl":1},"vendor":true,"_meta":{"progressToken":1152921504606846977,"traceparent":"00-meta"}}}"#,
         )
         .unwrap();
-        assert_eq!(intent.trace.as_deref(), Some("00-meta"));
+        assert_eq!(trace.as_deref(), Some("00-meta"));
         let facts = json!({"params": {"task": {"ttl": 1}, "vendor": true}});
         assert_eq!(
-            intent.act,
+            act,
             Act::Tool {
                 server: "files".to_owned(),
                 tool: "write".to_owned(),
@@ -234,7 +194,7 @@ mod tests {
                 params: params.as_object().unwrap().clone(),
                 facts: Object::new(),
             };
-            assert_eq!(read(&message).unwrap().act, expected);
+            assert_eq!(read(&message).unwrap().0, expected);
         }
     }
 
@@ -242,7 +202,7 @@ mod tests {
     fn a_request_to_the_client_is_not_the_same_as_one_to_the_server() {
         let message =
             r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{"messages":[]}}"#;
-        assert_ne!(read_as(Direction::ToClient, message).unwrap().act, read(message).unwrap().act);
+        assert_ne!(read_as(Direction::ToClient, message).unwrap().0, read(message).unwrap().0);
     }
 
     #[test]
@@ -254,7 +214,7 @@ mod tests {
             ("https://exa mple", "", ""),
         ] {
             let message = json!({"jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": {"mode": "url", "url": url}});
-            let Act::Method { facts, .. } = read_as(Direction::ToClient, &message.to_string()).unwrap().act
+            let Act::Method { facts, .. } = read_as(Direction::ToClient, &message.to_string()).unwrap().0
             else {
                 panic!("not a method");
             };

@@ -5,7 +5,10 @@
 
 use std::path::Path;
 
-use countersign_intercept::local::{self, LocalClient, Settings};
+use countersign_intercept::{
+    local::{self, LocalClient, Settings},
+    mcp::{Servers, servers::Shared},
+};
 use countersign_testkit::{World, world::REQUIREMENTS};
 use tokio::{net::UnixListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -20,13 +23,21 @@ forbid (principal, action == Exec::Action::"run", resource == Exec::Program::"rm
 
 permit (principal, action in [
   Mcp::Action::"initialize", Mcp::Action::"tools/list", Mcp::Action::"tools/call", Mcp::Action::"resources/read",
-  Mcp::Action::"roots/list"
+  Mcp::Action::"roots/list", Mcp::Action::"prompts/list"
 ], resource);
+permit (principal, action == Mcp::Action::"tasks/get", resource)
+when { context has task && context.task.own };
 @id("mcp.write") @approval("sre") @reason("Writing needs an SRE")
 forbid (principal, action == Mcp::Action::"tools/call", resource == Mcp::Tool::"files/write")
 unless { context.approvals.contains("sre") };
 @id("mcp.delete") @reason("Nothing is deleted")
 forbid (principal, action == Mcp::Action::"tools/call", resource == Mcp::Tool::"files/delete");
+@id("mcp.quarantine") @approval("sre") @reason("This tool is not what it was")
+forbid (principal, action == Mcp::Action::"tools/call", resource)
+when { context has tool && (context.tool.status == "new" || context.tool.status == "changed") }
+unless { context.approvals.contains("sre") };
+@id("mcp.sampling") @reason("No model is lent out")
+forbid (principal, action == Mcp::Action::"sampling/createMessage", resource);
 "#;
 
 /// A sidecar.
@@ -50,12 +61,14 @@ impl Sidecar {
         let socket = folder.path().join("sidecar.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let stop = CancellationToken::new();
+        let console = Some("http://127.0.0.1:7700/".to_owned());
+        let shared = Shared { console: console.clone(), stop: stop.clone(), ..Shared::default() };
         let settings = Settings {
-            console: Some("http://127.0.0.1:7700/".to_owned()),
+            console,
             folders: countersign_intercept::exec::normalise::ProgramFolders::of_path("/usr/bin".as_ref()),
             stop: stop.clone(),
         };
-        let router = local::router(world.gate.clone(), settings);
+        let router = local::router(world.gate.clone(), Servers::new(world.gate.clone(), shared), settings);
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { world, client: LocalClient::new(&socket), stop, folder, server }
     }

@@ -12,7 +12,11 @@ use bytes::Bytes;
 use countersign_gate::record::Kind;
 use countersign_intercept::{
     check::Token,
-    mcp::http::{self, ServerSettings, Settings},
+    mcp::{
+        Servers,
+        http::{self, ServerSettings, Settings},
+        servers::Shared,
+    },
 };
 use countersign_policy::{Bundle, BundleFiles};
 use countersign_testkit::{
@@ -92,14 +96,14 @@ struct Script {
     pings: usize,
 }
 
-type Shared = Arc<Mutex<Script>>;
+type Plan = Arc<Mutex<Script>>;
 
 /// The listener, and what is around it.
 pub(crate) struct Stage {
     pub(crate) world: World,
     pub(crate) stop: CancellationToken,
     url: String,
-    script: Shared,
+    script: Plan,
     client: reqwest::Client,
     tasks: [JoinHandle<()>; 2],
 }
@@ -108,19 +112,16 @@ impl Stage {
     pub(crate) async fn start(patience: Duration) -> Self {
         let world = World::new();
         world.activate_bundle(2, bundle());
-        let script = Shared::default();
+        let script = Plan::default();
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = upstream.local_addr().unwrap();
         let served = Router::new().fallback(answer).with_state(Arc::clone(&script));
         let server = tokio::spawn(async move { axum::serve(upstream, served).await.unwrap() });
         let stop = CancellationToken::new();
-        let settings = Settings {
-            token: Token::new("agent-token"),
-            console: Some("https://console.example/".to_owned()),
-            definitions: None,
-            clients: [].into(),
-            stop: stop.clone(),
-        };
+        let console = Some("https://console.example/".to_owned());
+        let shared = Shared { console, stop: stop.clone(), ..Shared::default() };
+        let known = Servers::new(world.gate.clone(), shared);
+        let settings = Settings { token: Token::new("agent-token"), clients: [].into() };
         let servers = vec![ServerSettings {
             name: "files".to_owned(),
             path: "/mcp/files".to_owned(),
@@ -130,7 +131,7 @@ impl Stage {
             hosts: Vec::new(),
             patience,
         }];
-        let routes = http::router(&world.gate, &settings, servers).unwrap();
+        let routes = http::router(&known, &settings, servers).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp/files", listener.local_addr().unwrap());
         let proxy = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
@@ -210,7 +211,7 @@ fn http_name(name: &'static str) -> axum::http::HeaderName {
     axum::http::HeaderName::from_static(name)
 }
 
-async fn answer(State(script): State<Shared>, request: axum::extract::Request) -> Response {
+async fn answer(State(script): State<Plan>, request: axum::extract::Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let mut script = script.lock().unwrap();

@@ -5,7 +5,11 @@ use std::{env, time::Duration};
 use countersign_gate::Gate;
 use countersign_intercept::{
     check::Token,
-    mcp::http::{self as mcp, Routes, ServerSettings, Settings, UpstreamError},
+    mcp::{
+        Servers,
+        http::{self as mcp, Routes, ServerSettings, Settings, UpstreamError},
+        servers::Shared,
+    },
 };
 use countersign_model::Seconds;
 use http::HeaderValue;
@@ -35,29 +39,20 @@ pub enum McpError {
     Upstream(#[from] UpstreamError),
 }
 
-/// The routes of the MCP servers.
-pub(super) fn router(
-    gate: &Gate,
-    config: &Config,
-    token: &str,
-    stop: CancellationToken,
-) -> Result<Routes, McpError> {
-    let servers = config.mcp.servers.iter().map(server).collect::<Result<_, _>>()?;
+/// The MCP servers, on stdio and over HTTP.
+pub(super) fn servers(gate: &Gate, config: &Config, stop: CancellationToken) -> Result<Servers, McpError> {
     let definitions = config.data.join("mcp");
     private_folder(&definitions)?;
-    let settings = Settings {
-        token: Token::new(token),
-        console: config.console.clone(),
-        definitions: Some(definitions),
-        clients: config
-            .mcp
-            .clients
-            .iter()
-            .map(|(name, patience)| (name.clone(), duration(*patience)))
-            .collect(),
-        stop,
-    };
-    Ok(mcp::router(gate, &settings, servers)?)
+    let shared = Shared { console: config.console.clone(), definitions: Some(definitions), stop };
+    Ok(Servers::new(gate.clone(), shared))
+}
+
+/// The routes of the MCP servers over HTTP.
+pub(super) fn router(servers: &Servers, config: &Config, token: &str) -> Result<Routes, McpError> {
+    let settings = config.mcp.servers.iter().map(server).collect::<Result<_, _>>()?;
+    let clients = config.mcp.clients.iter();
+    let clients = clients.map(|(name, patience)| (name.clone(), duration(*patience))).collect();
+    Ok(mcp::router(servers, &Settings { token: Token::new(token), clients }, settings)?)
 }
 
 fn server(config: &McpServerConfig) -> Result<ServerSettings, McpError> {

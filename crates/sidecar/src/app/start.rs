@@ -11,6 +11,7 @@ use countersign_intercept::{
     check::{self, Check, Token, serve_tcp, serve_unix},
     exec::normalise::ProgramFolders,
     local,
+    mcp::Servers,
 };
 use countersign_model::{AgentName, SpiffeId};
 use countersign_protocol::{Hello, codec::PROTOCOL_VERSION};
@@ -187,11 +188,12 @@ impl Parts {
         let console = self.config.console.clone();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let stopping = CancellationToken::new();
-        let mcp = mcp.map(|mcp| serve_mcp(&mut tasks, &gate, &self.config, mcp)).transpose()?;
+        let servers = mcp::servers(&gate, &self.config, stopping.clone())?;
+        let mcp = mcp.map(|mcp| serve_mcp(&mut tasks, &servers, &self.config, mcp)).transpose()?;
         let local =
             local::Settings { console, folders: ProgramFolders::of_path(&path), stop: stopping.clone() };
         let on_tcp = check.routes_with_token(Token::new(&token));
-        let on_unix = check.at("http://localhost").routes().merge(local::router(gate, local));
+        let on_unix = check.at("http://localhost").routes().merge(local::router(gate, servers, local));
         tasks.spawn(Stage::Front, "the check API on TCP", |stop| async move {
             serve_tcp(tcp, on_tcp, stop.cancelled_owned()).await;
             Ok(())
@@ -221,13 +223,13 @@ impl Parts {
 /// Opens the door to the MCP servers. Returns where it is, and its token.
 fn serve_mcp(
     tasks: &mut Supervisor,
-    gate: &Gate,
+    servers: &Servers,
     config: &Config,
     listener: McpListener,
 ) -> Result<(SocketAddr, String), McpError> {
     let McpListener { tcp, address, token } = listener;
-    let stopping = CancellationToken::new();
-    let routes = mcp::router(gate, config, &token, stopping.clone())?;
+    let routes = mcp::router(servers, config, &token)?;
+    let stopping = servers.stop().clone();
     tasks.spawn(Stage::Front, "the MCP servers", |stop| async move {
         let stop = async move {
             stop.cancelled().await;

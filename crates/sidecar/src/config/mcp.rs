@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use countersign_intercept::mcp::http::PATIENCE;
+use countersign_intercept::mcp::{PATIENCE, servers::is_name};
 use countersign_model::Seconds;
 use countersign_settings::Settings;
 use http::{HeaderName, Uri, header};
@@ -163,11 +163,6 @@ fn credential(settings: &mut Settings, key: &str) -> Option<CredentialConfig> {
         }
     };
     Some(CredentialConfig { header, source })
-}
-
-fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
 
 use countersign_intercept::local::{
     Exchange, LocalClient,
-    wire::{Direction, Event, OperationRequest},
+    wire::{Direction, Event, McpMessage, OperationRequest, Relay},
 };
 use countersign_model::{Provenance, Seconds};
 use countersign_pki::Identity;
@@ -65,15 +65,18 @@ impl Home {
 
 /// Asks to call a tool, as `countersign mcp` does.
 pub(crate) async fn call(socket: PathBuf, tool: &str) -> Exchange {
-    let message = format!(
+    let text = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#
     );
     let request = OperationRequest::Mcp {
-        server: "files".to_owned(),
-        direction: Direction::ToServer,
-        message,
-        tool_pin: None,
-        declared: None,
+        message: McpMessage {
+            relay: Relay { server: "files".to_owned(), id: "r".to_owned() },
+            direction: Direction::ToServer,
+            text,
+            changes: 0,
+            listed: true,
+        },
+        patience: 600,
         provenance: Provenance::default(),
         trace: None,
     };

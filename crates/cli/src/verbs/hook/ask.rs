@@ -118,6 +118,7 @@ fn ask(arguments: &AskArguments, request: &OperationRequest) -> Result<Decided> 
                 Event::Waiting(waiting) => link = waiting.link,
                 Event::Permit(_) => return Ok(Decided::Permitted),
                 Event::Denied(denied) => return Ok(Decided::Denied(Box::new(denied), link)),
+                Event::Answered(_) | Event::ListTools => break,
             }
         }
         Err(LocalError::Broken("it ended without a decision".to_owned()).into())

@@ -1,6 +1,6 @@
 //! What a client says of itself, and what it has agreed on with the server.
 
-use super::{edit::Members, revision::Revision};
+use crate::mcp::{edit::Members, revision::Revision};
 
 /// The member of `_meta` that names the client from 2026-07-28 on.
 const CLIENT_KEY: &str = "io.modelcontextprotocol/clientInfo";

@@ -18,9 +18,6 @@ use super::{
     agreed::Agreed,
     asks,
     channel::Sender,
-    lists, outputs,
-    revision::Revision,
-    ruling::{self, Asked},
     session::{Place, Session, id_of},
     upstream::UpstreamError,
 };
@@ -28,7 +25,11 @@ use crate::{
     local::wire::OutcomeReport,
     mcp::{
         envelope::{FromServer, Id, read_from_server},
+        known::Origin,
         lane::Answered,
+        review::{Context, Verdict},
+        revision::Revision,
+        ruling::{self, Asked},
     },
 };
 
@@ -44,16 +45,6 @@ pub(super) struct Exchange {
     asked: Mutex<Vec<(Asked, Place)>>,
     /// The session that the server begins with its answer.
     begins: OnceLock<String>,
-}
-
-/// What becomes of a message of the server's.
-pub(super) enum Verdict {
-    /// It passes as it is.
-    Pass,
-    /// This goes in its place.
-    Instead(String),
-    /// It does not pass.
-    Drop,
 }
 
 impl Exchange {
@@ -136,10 +127,11 @@ impl Exchange {
                 let passes = self.revision.is_stateless() || self.session.asks.cancel(&id);
                 if passes { Verdict::Pass } else { Verdict::Drop }
             }
-            FromServer::Other => {
-                lists::note(&self.server, text);
+            FromServer::ToolsChanged => {
+                self.server.known.definitions.outdated();
                 Verdict::Pass
             }
+            FromServer::Other => Verdict::Pass,
             FromServer::Ambiguous => {
                 warn!("a message of the server can be read in more than one way; not forwarded");
                 Verdict::Drop
@@ -157,7 +149,7 @@ impl Exchange {
             Some(asked) => self.changed(asked, text).await,
             None => (Verdict::Pass, None),
         };
-        let forged = self.answered(id, outcome(success, result, ruled));
+        let forged = self.answered(id, OutcomeReport::of_answer(success, result, ruled));
         if forged { Verdict::Drop } else { verdict }
     }
 
@@ -181,15 +173,14 @@ impl Exchange {
         {
             self.server.sessions.begun(id, agreed);
         }
-        let verdict = match asks::in_answer(self, call, text).await {
-            Verdict::Pass if ruling::connects(&call.method) => lists::connected(self, asked, text),
-            Verdict::Pass => lists::filtered(self, call, text),
-            refused => refused,
+        let known = &self.server.known;
+        let context = Context {
+            is_stateless: self.revision.is_stateless(),
+            changes: known.changes(),
+            origin: &Origin::default(),
+            patience: self.server.clients.patience(None),
         };
-        match verdict {
-            Verdict::Pass => outputs::apply(asked, text),
-            other => (other, None),
-        }
+        known.review(asked, &context, text).await
     }
 
     /// The server has begun to answer, under these headers.
@@ -219,13 +210,5 @@ impl Exchange {
                 place.leave_resumable(asked);
             }
         }
-    }
-}
-
-pub(super) fn outcome(success: bool, result: Option<Digest>, ruled: Option<Ruled>) -> OutcomeReport {
-    if success {
-        OutcomeReport::Executed { result, ruled }
-    } else {
-        OutcomeReport::Failed { reason: "the answer is an error".to_owned() }
     }
 }

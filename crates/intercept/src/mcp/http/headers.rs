@@ -4,14 +4,15 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
 
-use super::{
+use super::revision::PROTOCOL_VERSION;
+use crate::mcp::{
     edit::Members,
-    revision::{PROTOCOL_VERSION, Revision},
+    mirrored::{Mirrored, PARAM_PREFIX},
+    revision::Revision,
 };
 
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
-const PARAM_PREFIX: &str = "mcp-param-";
 
 /// Headers that end at the next hop (RFC 9110 §7.6.1), or that are between the client and the sidecar.
 const OURS: [HeaderName; 17] = [
@@ -106,35 +107,6 @@ pub(super) fn mismatch(
     named.and_then(|named| differs(&NAME, &named, true))
 }
 
-/// An argument of a tool that its callers repeat in a header (2026-07-28, `x-mcp-header`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mirrored {
-    header: HeaderName,
-    path: Vec<String>,
-}
-
-/// The arguments that the definition of a tool wants repeated.
-pub(super) fn mirrored(definition: &Value) -> Vec<Mirrored> {
-    let mut found = Vec::new();
-    if let Some(schema) = definition.get("inputSchema") {
-        find_mirrored(schema, &mut Vec::new(), &mut found);
-    }
-    found
-}
-
-fn find_mirrored(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Mirrored>) {
-    let properties = schema.get("properties").and_then(Value::as_object);
-    for (name, property) in properties.into_iter().flatten() {
-        path.push(name.clone());
-        let header = property.get("x-mcp-header").and_then(Value::as_str);
-        let header =
-            header.and_then(|name| format!("{PARAM_PREFIX}{name}").to_ascii_lowercase().parse().ok());
-        found.extend(header.map(|header| Mirrored { header, path: path.clone() }));
-        find_mirrored(property, path, found);
-        path.pop();
-    }
-}
-
 /// Holds the headers that repeat arguments against them. Returns what differs.
 pub(super) fn argument_mismatch(
     headers: &HeaderMap,
@@ -208,6 +180,7 @@ pub(super) fn own(of_request: &HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::mirrored::mirrored;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let pair = |(name, value): &(&'static str, &'static str)| {

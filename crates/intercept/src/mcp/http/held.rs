@@ -24,13 +24,18 @@ use tracing::warn;
 
 use super::{
     Server, channel,
-    edit::Members,
-    patience::Waited,
-    ruling::{self, Call, Pin},
     serve::Job,
     sse::{self, Events},
 };
-use crate::local::wire::Direction;
+use crate::{
+    local::wire::Direction,
+    mcp::{
+        edit::Members,
+        known::Origin,
+        patience::Waited,
+        ruling::{self, Call, Pin},
+    },
+};
 
 /// What a client says that knows tasks.
 const EXTENSION: &str = "io.modelcontextprotocol/tasks";
@@ -92,7 +97,7 @@ pub(super) fn knows_tasks(call: &Call) -> bool {
 impl Server {
     /// Makes a held call a task. `None` when there are too many.
     pub(super) fn begin_task(&self, held: HeldCall, status: &Status, until: Timestamp) -> Option<String> {
-        let now = self.gate.now();
+        let now = self.known.gate.now();
         let mut random = [0; 16];
         aws_lc_rs::rand::fill(&mut random).ok()?;
         let id = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random));
@@ -123,7 +128,7 @@ impl Server {
             return None;
         }
         let task = self.held.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        let Some(task) = task.filter(|task| self.gate.now() < task.until) else {
+        let Some(task) = task.filter(|task| self.known.gate.now() < task.until) else {
             let error = json!({"code": -32602, "message": "there is no such task; make the call again"});
             return Some(ruling::message(call.id.raw(), "error", &error));
         };
@@ -151,7 +156,7 @@ impl HeldTask {
         }
         let has_ended = |state: &State| !matches!(state, State::Waiting | State::Running);
         let _ = tokio::time::timeout(LOOK, news.wait_for(has_ended)).await;
-        let told = self.told("complete", &news.borrow(), server.gate.now());
+        let told = self.told("complete", &news.borrow(), server.known.gate.now());
         format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{told}}}", request.id.raw())
     }
 
@@ -166,8 +171,10 @@ impl HeldTask {
             return;
         }
         let call = &self.held.call;
-        let pin = server.pin(call);
-        let permit = match server.decide(Direction::ToServer, &call.method, call.params.as_deref()).await {
+        let pin = server.known.pin(call);
+        let (method, params) = (&call.method, call.params.as_deref());
+        let answer = server.known.decide(Direction::ToServer, method, params, &Origin::default()).await;
+        let permit = match answer {
             Answer::Permitted(permit) => Box::new(permit),
             Answer::Denied(denial) => return self.answered(&ruling::refused(call, &ruling::denied(&denial))),
             Answer::Held(held) => {
@@ -175,7 +182,7 @@ impl HeldTask {
                 let until = async {
                     let _ = tokio::time::timeout(LOOK, looks.cancelled()).await;
                 };
-                match server.wait(held, withdrawn, until, |_| {}).await {
+                match server.known.wait(held, withdrawn, until, |_| {}).await {
                     Waited::Permitted(permit) => permit,
                     Waited::Denied(denial) => {
                         return self.answered(&ruling::refused(call, &ruling::denied(&denial)));
@@ -245,7 +252,7 @@ impl HeldTask {
             }
             is_waiting
         });
-        if is_waiting && let Err(error) = server.gate.cancel(self.approval).await {
+        if is_waiting && let Err(error) = server.known.gate.cancel(self.approval).await {
             warn!(%error, "a request that was taken back stays open until it expires");
         }
     }

@@ -8,20 +8,20 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    edit::Members,
     headers,
-    revision::{Named, Revision, VERSION_KEY, named},
+    revision::{Named, named},
     session::{Session, Sessions},
 };
-use crate::mcp::envelope::{self, Envelope, EnvelopeError};
+use crate::mcp::{
+    envelope::{self, Envelope, EnvelopeError},
+    revision::{self, Revision},
+};
 
 /// The most messages of one batch.
 const MAX_BATCH: usize = 100;
 
 /// The code for headers that do not say what the body says (2026-07-28).
 const HEADER_MISMATCH: i32 = -32020;
-/// The code for a revision that is not understood (2026-07-28).
-const UNSUPPORTED_VERSION: i32 = -32022;
 
 /// Requests that 2026-07-28 has given up. What older servers would do about them is of no revision.
 const GONE: [&str; 4] = ["logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"];
@@ -138,11 +138,10 @@ impl Message {
     /// The revision that the message itself says it is in.
     fn version(&self) -> Option<String> {
         let params = match &self.envelope {
-            Envelope::Request { params, .. } | Envelope::Notification { params, .. } => params.as_deref()?,
+            Envelope::Request { params, .. } | Envelope::Notification { params, .. } => params.as_deref(),
             Envelope::Response { .. } => return None,
         };
-        let params = Members::parse(params).ok()?;
-        Members::parse(params.get("_meta")?).ok()?.string(VERSION_KEY)
+        revision::said(params)
     }
 }
 
@@ -185,9 +184,8 @@ fn revision(headers: &HeaderMap, session: &Session, messages: &[Message]) -> Res
 }
 
 fn unsupported(id: Option<String>, requested: &str) -> Rejection {
-    let data = json!({"supported": Revision::names(), "requested": requested});
-    let error =
-        EnvelopeError { id, code: UNSUPPORTED_VERSION, message: "Unsupported protocol version".to_owned() };
+    let (message, data) = revision::unsupported(requested);
+    let error = EnvelopeError { id, code: revision::UNSUPPORTED, message: message.to_owned() };
     Rejection { status: StatusCode::BAD_REQUEST, error, data: Some(Box::new(data)) }
 }
 
@@ -228,7 +226,7 @@ mod tests {
             (&[version("2026-07-28")], HEADER_MISMATCH),
             (&[version("2026-07-28"), ("mcp-method", "ping")], HEADER_MISMATCH),
             (&[version("2026-07-28"), version("2026-07-28"), list], HEADER_MISMATCH),
-            (&[version("2027-01-01"), list], UNSUPPORTED_VERSION),
+            (&[version("2027-01-01"), list], revision::UNSUPPORTED),
         ] {
             assert_eq!(read(pairs, MODERN).map(|posted| posted.revision), Err((400, code)), "{pairs:?}");
         }

@@ -17,18 +17,19 @@ use tracing::warn;
 
 use super::{
     channel::{self, Broken, Sender},
-    exchange::{Exchange, Verdict, outcome},
+    exchange::Exchange,
     headers,
     long::{Framing, Long},
     sse::{self, Events},
     upstream::UpstreamError,
 };
-use crate::mcp::envelope::Id;
+use crate::{
+    local::wire::{MAX_ANSWER, OutcomeReport},
+    mcp::{envelope::Id, review::Verdict},
+};
 
 /// The longest message that is kept whole to be read. A longer one is read as it passes.
 const MAX_WHOLE: usize = 1024 * 1024;
-/// The longest answer that is kept whole because it must be changed: a list.
-const MAX_CHANGED: usize = 16 * 1024 * 1024;
 
 /// Answers with nothing but our own.
 pub(super) fn own_answers(exchange: &Exchange, own: &[String]) -> Answer {
@@ -38,7 +39,7 @@ pub(super) fn own_answers(exchange: &Exchange, own: &[String]) -> Answer {
 
 /// Answers for a server that cannot be reached.
 pub(super) fn unreachable(exchange: &Exchange, error: &UpstreamError, mut own: Vec<String>) -> Answer {
-    warn!(server = exchange.server.name, %error, "an MCP server did not answer");
+    warn!(server = exchange.server.known.name, %error, "an MCP server did not answer");
     own.extend(exchange.failed(error));
     if own.is_empty() {
         return (StatusCode::BAD_GATEWAY, error.to_string()).into_response();
@@ -92,7 +93,7 @@ async fn whole(
     mut body: Incoming,
     mut own: Vec<String>,
 ) -> Answer {
-    let limit = if exchange.may_change() { MAX_CHANGED } else { MAX_WHOLE };
+    let limit = if exchange.may_change() { MAX_ANSWER } else { MAX_WHOLE };
     let mut read = match collect(&mut body, limit).await {
         Ok(Collected::Whole(read)) => read,
         Ok(Collected::Longer(begun)) if own.is_empty() && !exchange.may_change() => {
@@ -172,8 +173,10 @@ fn too_long(
 /// The end of a long message, if it may end.
 fn finish(exchange: &Exchange, long: Long) -> Option<Bytes> {
     let finished = long.finish().and_then(|(answer, end)| {
-        let forged =
-            exchange.answered(&Id::from_raw(&answer.id)?, outcome(answer.success, answer.result, None));
+        let forged = exchange.answered(
+            &Id::from_raw(&answer.id)?,
+            OutcomeReport::of_answer(answer.success, answer.result, None),
+        );
         (!forged).then_some(end)
     });
     if finished.is_none() {
@@ -188,7 +191,7 @@ pub(super) async fn write(exchange: Arc<Exchange>, response: Response<Incoming>,
     if is_event_stream(&head.headers) {
         return pump(exchange, body, out).await;
     }
-    let limit = MAX_CHANGED;
+    let limit = MAX_ANSWER;
     if let Ok(Collected::Whole(read)) = collect(&mut body, limit).await
         && is_json(&head.headers)
     {
@@ -216,7 +219,7 @@ async fn pump(exchange: Arc<Exchange>, mut body: Incoming, out: Sender) {
         let frame = tokio::select! {
             frame = body.frame() => frame,
             () = stream.out.closed() => break,
-            () = stream.exchange.server.stop.cancelled(), if stops => break,
+            () = stream.exchange.server.known.stop().cancelled(), if stops => break,
         };
         let going_on = match frame {
             Some(Ok(frame)) => stream.take_in(&frame.into_data().unwrap_or_default()).await,
@@ -270,7 +273,7 @@ impl Stream {
     /// Passes on a part of an event that is too long to be kept.
     async fn part_of_long(&mut self) -> bool {
         if self.long.is_none() {
-            let limit = if self.exchange.may_change() { MAX_CHANGED } else { MAX_WHOLE };
+            let limit = if self.exchange.may_change() { MAX_ANSWER } else { MAX_WHOLE };
             if self.events.waiting() <= limit {
                 return true;
             }

@@ -21,24 +21,26 @@ use super::{
     Server,
     agreed::client_of,
     channel::{self, Sender},
-    edit::Members,
-    exchange::{self, Exchange},
+    exchange::Exchange,
     headers,
     held::{HeldCall, knows_tasks},
-    lists,
-    patience::Waited,
+    listing,
     posted::{self, Message, Posted, Rejection},
     reply,
-    revision::{Named, Revision, named},
-    ruling::{self, Call, Pin, comes_back_until},
+    revision::{Named, named},
     session::{Place, Session, id_of},
     sse,
 };
 use crate::{
-    local::wire::Direction,
+    local::wire::{Direction, OutcomeReport},
     mcp::{
         envelope::{self, Envelope, EnvelopeError, MAX_MESSAGE},
+        known::Origin,
         lane::Answered,
+        patience::Waited,
+        progress::Progress,
+        revision::Revision,
+        ruling::{self, Call, Pin, comes_back_until},
     },
 };
 
@@ -276,7 +278,7 @@ impl Job {
             }
             Envelope::Response { id, result } => {
                 let answered = id.map_or(Answered::Unasked, |id| {
-                    self.session.asks.answer(&id, exchange::outcome(result.is_some(), None, None))
+                    self.session.asks.answer(&id, OutcomeReport::of_answer(result.is_some(), None, None))
                 });
                 if answered == Answered::Forward {
                     return Ok(Part::Pass(raw));
@@ -302,21 +304,23 @@ impl Job {
         {
             return Ok(Part::Answered(answer));
         }
-        lists::bring_up_to_date(&self.server, &call, self.revision, &self.own_headers).await;
+        listing::bring_up_to_date(&self.server, &call, self.revision, &self.own_headers).await;
         let (place, withdrawn) = match Place::take(&self.session, &call.id) {
             Ok(taken) => taken,
             Err(error) => return Ok(Part::Answered(ruling::unacceptable(&call.id, -32600, &error))),
         };
-        let pin = self.server.pin(&call);
+        let pin = self.server.known.pin(&call);
         if let Some(tool) = call.tool().filter(|_| self.revision.is_stateless()) {
-            let mirrored = self.server.definitions.mirrored(&tool);
+            let mirrored = self.server.known.definitions.mirrored(&tool);
             if let Some(problem) =
                 headers::argument_mismatch(&self.headers, &mirrored, call.params.as_deref())
             {
                 return Err(posted::header_mismatch(Some(call.id.raw().to_owned()), &problem));
             }
         }
-        Ok(match self.server.decide(Direction::ToServer, &call.method, call.params.as_deref()).await {
+        let (method, params) = (&call.method, call.params.as_deref());
+        let answer = self.server.known.decide(Direction::ToServer, method, params, &Origin::default()).await;
+        Ok(match answer {
             Answer::Permitted(permit) => {
                 Part::Permitted(Decided { raw, call, place, pin, withdrawn }, Box::new(permit))
             }
@@ -327,16 +331,9 @@ impl Job {
 
     /// Takes a state of ours out of a request that is made again, so that it is the one that it was.
     fn restore(&self, raw: &mut Bytes, call: &mut Call) -> Result<(), String> {
-        let Some(params) = &call.params else { return Ok(()) };
-        let server = &self.server;
-        let restored = server.seal.restore(server.agent(), &call.method, params, server.gate.now());
-        let restored = restored.map_err(|error| ruling::unacceptable(&call.id, -32602, &error))?;
-        let Some(params) = restored else { return Ok(()) };
-        let text = std::str::from_utf8(raw).ok();
-        if let Some(mut members) = text.and_then(|text| Members::parse(text).ok()) {
-            members.set("params", params.clone());
-            *raw = Bytes::from(members.to_string());
-            call.params = Some(params);
+        let text = std::str::from_utf8(raw).unwrap_or_default();
+        if let Some(restored) = self.server.known.restore(call, text)? {
+            *raw = Bytes::from(restored);
         }
         Ok(())
     }
@@ -354,15 +351,16 @@ impl Job {
 
     async fn wait_for(&self, decided: Decided, held: Held, out: Option<&Sender>) -> Part {
         let Decided { raw, call, place, pin, withdrawn } = decided;
-        let mut progress = out.and_then(|out| Progress::of(&call, out.clone()));
+        let mut progress = out.zip(Progress::of(call.params.as_deref()));
         let client = self.client(&call);
         let patience = self.server.clients.patience(client.as_deref());
         let until = if self.at_once { Instant::now() } else { self.arrived + patience };
         let until = tokio::time::sleep_until(until);
         let mut waiting = Waiting { job: self, client, is_over: false };
-        let waited = self.server.wait(held, withdrawn, until, |_| {
-            if let Some(progress) = &mut progress {
-                progress.tell();
+        let waited = self.server.known.wait(held, withdrawn, until, |_| {
+            if let Some((out, progress)) = &mut progress {
+                // A client that does not read misses it; it is not waited for.
+                let _ = out.try_send(Ok(sse::event(&progress.next())));
             }
         });
         let waited = tokio::select! {
@@ -395,7 +393,7 @@ impl Job {
             }
         }
         let opens_urls = self.session.agreed.get().is_some_and(|agreed| agreed.opens_urls);
-        self.server.pending(call, self.revision, opens_urls, status)
+        self.server.known.pending(call, self.revision.is_stateless(), opens_urls, status)
     }
 
     /// The name that the client gives itself.
@@ -431,15 +429,15 @@ impl Job {
                 Part::Pass(raw) => raws.push(raw),
                 Part::Answered(answer) => own.push(answer),
                 Part::Dropped | Part::Held(..) => {}
-                Part::Permitted(Decided { call, pin, .. }, permit) if self.server.pin(&call) != pin => {
+                Part::Permitted(Decided { call, pin, .. }, permit) if self.server.known.pin(&call) != pin => {
                     own.push(ruling::refused(&call, &ruling::changed(&permit)));
                     let detail = "not forwarded: the server has changed what it says of itself".to_owned();
                     permit.consume().finish(Outcome::Failed { detail }).await;
                 }
                 Part::Permitted(Decided { raw, call, place, pin, .. }, permit) => {
-                    let asked = self.server.asked(call, pin.as_ref(), &permit);
-                    if let (Some(_), Some(pin)) = (permit.used(), pin) {
-                        self.server.accept(pin);
+                    let asked = self.server.known.asked(call, pin.as_ref(), &permit);
+                    if let (Some(_), Some(pin)) = (permit.used(), &pin) {
+                        self.server.known.accept(pin);
                     }
                     // From here on it is on its way, unless it was withdrawn in the meantime.
                     match self.session.calls.forward(&asked.call.id, || ()) {
@@ -513,32 +511,5 @@ async fn with_comments<T>(out: &Sender, work: impl Future<Output = T>) -> T {
                 let _ = out.try_send(Ok(Bytes::from_static(b": still waiting\n\n")));
             }
         }
-    }
-}
-
-/// Progress towards a decision, for a client that asked for progress. It must grow with each message, and
-/// the server's own begins at 0 or above, so ours comes ever closer to 0 from below.
-struct Progress {
-    token: String,
-    count: u32,
-    out: Sender,
-}
-
-impl Progress {
-    fn of(call: &Call, out: Sender) -> Option<Self> {
-        let params = Members::parse(call.params.as_deref()?).ok()?;
-        let token = Members::parse(params.get("_meta")?).ok()?.get("progressToken")?.to_owned();
-        Some(Self { token, count: 0, out })
-    }
-
-    fn tell(&mut self) {
-        self.count += 1;
-        let progress = -1.0 / f64::from(self.count);
-        let message = format!(
-            "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{{\"progressToken\":{},\
-             \"progress\":{progress},\"message\":\"Waiting for approval\"}}}}",
-            self.token
-        );
-        let _ = self.out.try_send(Ok(sse::event(&message)));
     }
 }

@@ -9,10 +9,15 @@ use std::{
 
 use http::{HeaderMap, HeaderName};
 
-use super::{agreed::Agreed, revision::Revision, ruling::Asked};
-use crate::mcp::{
-    envelope::Id,
-    lane::{Lane, LaneError},
+use super::agreed::Agreed;
+use crate::{
+    local::wire::OutcomeReport,
+    mcp::{
+        envelope::Id,
+        lane::{Lane, LaneError},
+        revision::Revision,
+        ruling::Asked,
+    },
 };
 
 /// The header that names a session.
@@ -27,9 +32,9 @@ const RESUMABLE_FOR: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug, Default)]
 pub(super) struct Session {
     /// What the client asks the server.
-    pub(super) calls: Lane,
+    pub(super) calls: Lane<OutcomeReport>,
     /// What the server asks the client.
-    pub(super) asks: Lane,
+    pub(super) asks: Lane<OutcomeReport>,
     /// What the two have agreed on.
     pub(super) agreed: OnceLock<Agreed>,
     /// What was asked on a stream that broke off, and may be answered on another one.

@@ -12,6 +12,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
+use crate::mcp::servers::ServerError;
+
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept.
@@ -31,12 +33,9 @@ pub enum UpstreamError {
     /// The connection broke: the message may have been delivered.
     #[error("the MCP server broke off: {0}")]
     Broken(String),
-    /// What was accepted of a server's tools cannot be read. Nothing is accepted by an accident.
-    #[error("what was accepted of an MCP server's tools cannot be read: {0}; remove the file to begin anew")]
-    Definitions(#[from] std::io::Error),
-    /// There is no randomness for keys.
-    #[error("no key can be made")]
-    Key,
+    /// What is kept of a server cannot be had.
+    #[error(transparent)]
+    Server(#[from] ServerError),
 }
 
 /// The pool of connections to all servers.

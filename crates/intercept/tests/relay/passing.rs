@@ -1,120 +1,15 @@
-//! The MCP relay: bytes pass as they are, and nothing passes that policy did not permit.
+//! Bytes pass as they are, and nothing passes that policy did not permit.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "this is test code, and a panic is how a test fails"
-)]
-
-mod common;
-
-use std::time::Duration;
-
-use common::Sidecar;
 use countersign_approval::{CancelReason, State};
 use countersign_gate::record::Kind;
-use countersign_intercept::mcp::relay::{RelaySettings, relay};
-use countersign_model::Provenance;
 use countersign_testkit::world::eventually;
 use serde_json::Value;
-use tokio::{
-    io::{
-        AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, ReadHalf, WriteHalf, duplex, split,
-    },
-    task::JoinHandle,
-};
 
-const PING: &str = "{\"jsonrpc\":\"2.0\",\"id\":\"fence\",\"method\":\"ping\"}\n";
-const NOTICE: &str = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/fence\"}\n";
-
-/// One side of the relay, as a test plays it.
-struct Side {
-    input: BufReader<ReadHalf<DuplexStream>>,
-    output: Option<WriteHalf<DuplexStream>>,
-}
-
-impl Side {
-    fn new(stream: DuplexStream) -> Self {
-        let (input, output) = split(stream);
-        Self { input: BufReader::new(input), output: Some(output) }
-    }
-
-    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.output.as_mut().unwrap().write_all(bytes.as_ref()).await.unwrap();
-    }
-
-    async fn close(&mut self) {
-        self.output.take().unwrap().shutdown().await.unwrap();
-    }
-
-    async fn line(&mut self) -> Vec<u8> {
-        let mut line = Vec::new();
-        let read = tokio::time::timeout(Duration::from_secs(30), self.input.read_until(b'\n', &mut line));
-        read.await.expect("a line in time").unwrap();
-        line
-    }
-
-    async fn message(&mut self) -> Value {
-        let line = self.line().await;
-        serde_json::from_slice(&line).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&line)))
-    }
-}
-
-struct Session {
-    sidecar: Sidecar,
-    client: Side,
-    server: Side,
-    relay: JoinHandle<std::io::Result<()>>,
-}
-
-impl Session {
-    /// What was sent to the server before did not reach it: a ping that comes later is the first thing there.
-    async fn server_saw_nothing(&mut self) {
-        self.client.send(PING).await;
-        assert_eq!(self.server.line().await, PING.as_bytes());
-    }
-
-    /// The same for the client.
-    async fn client_saw_nothing(&mut self) {
-        self.server.send(NOTICE).await;
-        assert_eq!(self.client.line().await, NOTICE.as_bytes());
-    }
-}
-
-fn session() -> Session {
-    let sidecar = Sidecar::start();
-    let (client, client_end) = duplex(1024 * 1024);
-    let (server, server_end) = duplex(1024 * 1024);
-    let settings = RelaySettings {
-        sidecar: sidecar.client.clone(),
-        server: "files".to_owned(),
-        provenance: Provenance::default(),
-        trace: None,
-    };
-    let relay = tokio::spawn(relay(settings, split(client_end), split(server_end)));
-    Session { sidecar, client: Side::new(client), server: Side::new(server), relay }
-}
-
-fn call(id: u32, tool: &str) -> String {
-    format!(
-        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{{\"name\":\"{tool}\",\"arguments\":{{}}}}}}\n"
-    )
-}
-
-fn answer(id: u32) -> String {
-    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"content\":[]}}}}\n")
-}
-
-async fn held(session: &Session) {
-    let control = session.sidecar.world.control.clone();
-    eventually("people are asked", || !control.approvals().is_empty()).await;
-}
+use crate::stage::{Session, answer, call};
 
 #[tokio::test]
 async fn every_byte_of_what_passes_is_the_byte_that_was_sent() {
-    let mut session = session();
+    let mut session = Session::start();
     let to_server: [&[u8]; 8] = [
         b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-06-18\",\"vendor\":{\"x\":[1,2]}}}\n",
         b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\r\n",
@@ -150,7 +45,7 @@ async fn every_byte_of_what_passes_is_the_byte_that_was_sent() {
 
 #[tokio::test]
 async fn a_denied_call_is_a_tool_result_and_never_reaches_the_server() {
-    let mut session = session();
+    let mut session = Session::start();
     session.client.send(call(5, "delete")).await;
     let refused = session.client.message().await;
     assert_eq!((&refused["id"], &refused["result"]["isError"]), (&Value::from(5), &Value::Bool(true)));
@@ -164,7 +59,7 @@ async fn a_denied_call_is_a_tool_result_and_never_reaches_the_server() {
 
 #[tokio::test]
 async fn an_unknown_method_is_evaluated_and_so_denied() {
-    let mut session = session();
+    let mut session = Session::start();
     for method in ["vendor/dangerous", "sampling/createMessage", "notifications/with-an-id", "Tools/Call"] {
         session.client.send(format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{method}\"}}\n")).await;
         assert_eq!(session.client.message().await["error"]["code"], -32001, "{method}");
@@ -175,7 +70,7 @@ async fn an_unknown_method_is_evaluated_and_so_denied() {
 
 #[tokio::test]
 async fn hostile_messages_are_refused_and_never_reach_the_server() {
-    let mut session = session();
+    let mut session = Session::start();
     for (line, code) in [
         (br#"{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call","params":{"name":"delete"}}"#.as_slice(), -32700),
         (br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read","name":"delete","arguments":{}}}"#, -32700),
@@ -209,9 +104,9 @@ async fn hostile_messages_are_refused_and_never_reach_the_server() {
 
 #[tokio::test]
 async fn a_held_call_holds_up_nothing_else_and_then_runs_as_it_was() {
-    let mut session = session();
+    let mut session = Session::start();
     session.client.send(call(1, "write")).await;
-    held(&session).await;
+    session.asked().await;
     session.client.send(call(2, "read")).await;
     assert_eq!(session.server.line().await, call(2, "read").as_bytes());
     session.server.send(answer(2)).await;
@@ -231,9 +126,9 @@ async fn a_held_call_holds_up_nothing_else_and_then_runs_as_it_was() {
 
 #[tokio::test]
 async fn a_call_that_a_reviewer_refuses_is_answered_and_never_forwarded() {
-    let mut session = session();
+    let mut session = Session::start();
     session.client.send(call(1, "write")).await;
-    held(&session).await;
+    session.asked().await;
     let control = &session.sidecar.world.control;
     control.deny(control.last());
     let refused = session.client.message().await;
@@ -244,9 +139,9 @@ async fn a_call_that_a_reviewer_refuses_is_answered_and_never_forwarded() {
 
 #[tokio::test]
 async fn a_held_call_that_is_cancelled_is_withdrawn_and_neither_is_forwarded() {
-    let mut session = session();
+    let mut session = Session::start();
     session.client.send(call(1, "write")).await;
-    held(&session).await;
+    session.asked().await;
     let cancel =
         "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":1.0}}\n";
     session.client.send(cancel).await;
@@ -267,9 +162,9 @@ async fn a_held_call_that_is_cancelled_is_withdrawn_and_neither_is_forwarded() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_cancels_what_is_held_and_closes_the_servers_input() {
-    let mut session = session();
+    let mut session = Session::start();
     session.client.send(call(1, "write")).await;
-    held(&session).await;
+    session.asked().await;
     session.client.close().await;
     let control = session.sidecar.world.control.clone();
     eventually("it is cancelled", || matches!(control.approvals()[0].state, State::Cancelled { .. })).await;
@@ -280,7 +175,7 @@ async fn a_client_that_goes_away_cancels_what_is_held_and_closes_the_servers_inp
 
 #[tokio::test]
 async fn answers_come_even_when_the_client_has_sent_all_it_wants_to_send() {
-    let mut session = session();
+    let mut session = Session::start();
     session.client.send(call(1, "read")).await;
     session.client.close().await;
     assert_eq!(session.server.line().await, call(1, "read").as_bytes());
@@ -293,7 +188,7 @@ async fn answers_come_even_when_the_client_has_sent_all_it_wants_to_send() {
 
 #[tokio::test]
 async fn outcomes_tell_success_from_failure_and_both_from_a_server_that_died() {
-    let mut session = session();
+    let mut session = Session::start();
     let audit = session.sidecar.world.audit.clone();
     let count = |kind: Kind| audit.kinds().iter().filter(|found| **found == kind).count();
     session.client.send(call(1, "read")).await;
@@ -312,9 +207,9 @@ async fn outcomes_tell_success_from_failure_and_both_from_a_server_that_died() {
 
 #[tokio::test]
 async fn an_id_is_one_requests_at_a_time_and_an_answer_to_a_held_call_is_forged() {
-    let mut session = session();
+    let mut session = Session::start();
     session.client.send(call(1, "write")).await;
-    held(&session).await;
+    session.asked().await;
     session.client.send(call(1, "read")).await;
     assert_eq!(session.client.message().await["error"]["code"], -32600);
     session.server.send(answer(1)).await;
@@ -322,35 +217,8 @@ async fn an_id_is_one_requests_at_a_time_and_an_answer_to_a_held_call_is_forged(
 }
 
 #[tokio::test]
-async fn a_tool_that_changes_while_a_call_of_it_is_held_is_not_called() {
-    let mut session = session();
-    let list = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}\n";
-    let listed = |text: &str| {
-        format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{{\"tools\":[{{\"name\":\"write\",\"description\":\"{text}\"}}]}}}}\n"
-        )
-    };
-    for (description, id) in [("Writes", 2), ("Writes, and sends it away", 0)] {
-        session.client.send(list).await;
-        session.server.line().await;
-        session.server.send(listed(description)).await;
-        session.client.line().await;
-        if id > 0 {
-            session.client.send(call(id, "write")).await;
-            held(&session).await;
-        }
-    }
-    let control = &session.sidecar.world.control;
-    assert!(control.approvals()[0].request.submission.tool_pin.is_some());
-    control.approve(control.last());
-    let refused = session.client.message().await;
-    assert_eq!(refused["result"]["_meta"]["countersign/denial"]["code"], "tool_changed");
-    session.server_saw_nothing().await;
-}
-
-#[tokio::test]
 async fn what_the_server_asks_of_the_clients_model_is_evaluated() {
-    let mut session = session();
+    let mut session = Session::start();
     let sampling = "{\"jsonrpc\":\"2.0\",\"id\":\"s1\",\"method\":\"sampling/createMessage\",\"params\":{\"messages\":[]}}\n";
     session.server.send(sampling).await;
     let refused = session.server.message().await;
@@ -362,7 +230,7 @@ async fn what_the_server_asks_of_the_clients_model_is_evaluated() {
 
 #[tokio::test]
 async fn without_a_sidecar_nothing_but_pings_and_notifications_pass() {
-    let mut session = session();
+    let mut session = Session::start();
     session.sidecar.stop();
     session.client.send(call(1, "read")).await;
     let refused = session.client.message().await;

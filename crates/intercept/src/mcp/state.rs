@@ -11,7 +11,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use countersign_model::{ApprovalId, Digest, Timestamp, canonical::to_canonical_json, strict_json};
 use serde::{Deserialize, Serialize};
 
-use super::{edit::Members, upstream::UpstreamError};
+use super::{edit::Members, servers::ServerError};
 
 /// What a state of ours begins with.
 const PREFIX: &str = "countersign.1.";
@@ -56,10 +56,10 @@ pub(super) struct Seal {
 }
 
 impl Seal {
-    pub(super) fn new(server: &str) -> Result<Self, UpstreamError> {
+    pub(super) fn new(server: &str) -> Result<Self, ServerError> {
         let mut key = [0; 32];
-        aws_lc_rs::rand::fill(&mut key).map_err(|_| UpstreamError::Key)?;
-        let key = RandomizedNonceKey::new(&AES_256_GCM, &key).map_err(|_| UpstreamError::Key)?;
+        aws_lc_rs::rand::fill(&mut key).map_err(|_| ServerError::Key)?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &key).map_err(|_| ServerError::Key)?;
         Ok(Self { key, server: server.to_owned() })
     }
 

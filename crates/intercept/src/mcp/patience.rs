@@ -7,7 +7,8 @@ use countersign_model::EvaluationId;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::Server;
+use super::{known::Known, refusal, ruling};
+use crate::local::wire::DeniedEvent;
 
 /// How a wait ended.
 pub(super) enum Waited {
@@ -23,7 +24,27 @@ pub(super) enum Waited {
     Unsettled(Box<Held>),
 }
 
-impl Server {
+impl Waited {
+    /// What a server is told whose question is not asked; `None` when it is, or when nobody waits.
+    pub(super) fn denied(&self) -> Option<DeniedEvent> {
+        match self {
+            Self::Denied(denial) => Some(ruling::denied(denial)),
+            Self::Unsettled(held) => Some(ruling::unsettled(held)),
+            Self::Stopping(evaluation) => Some(ruling::stopping(*evaluation)),
+            Self::Pending(status) => Some(DeniedEvent {
+                evaluation: None,
+                approval: Some(status.id),
+                code: refusal::PENDING.to_owned(),
+                retry: true,
+                message: "people are still deciding about this question".to_owned(),
+                policies: Vec::new(),
+            }),
+            Self::Permitted(_) | Self::Withdrawn => None,
+        }
+    }
+}
+
+impl Known {
     /// Asks people, and waits until they have decided, or until the client would give up.
     pub(super) async fn wait(
         &self,
@@ -54,7 +75,7 @@ impl Server {
                 }
                 Waited::Withdrawn
             }
-            () = self.stop.cancelled() => Waited::Stopping(evaluation),
+            () = self.stop().cancelled() => Waited::Stopping(evaluation),
         }
     }
 }

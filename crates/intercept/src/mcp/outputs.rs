@@ -4,10 +4,11 @@ use countersign_policy::outputs::{Output, Ruled};
 
 use super::{
     edit::Members,
-    exchange::Verdict,
+    refusal,
+    review::Verdict,
     ruling::{self, Asked},
 };
-use crate::{local::wire::DeniedEvent, mcp::refusal};
+use crate::local::wire::DeniedEvent;
 
 /// The members of a message that carry what the server says.
 const SAID: [&str; 2] = ["result", "error"];

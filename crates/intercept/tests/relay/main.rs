@@ -1,0 +1,17 @@
+//! The MCP relay: bytes pass as they are, and nothing passes that policy did not permit.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this is test code, and a panic is how a test fails"
+)]
+
+mod asking;
+#[path = "../common/mod.rs"]
+mod common;
+mod holding;
+mod listing;
+mod passing;
+mod stage;
