@@ -15,7 +15,9 @@ use countersign_settings::Settings;
 pub use countersign_settings::{ConfigProblems, Sources};
 use countersign_telemetry::LogConfig;
 
-pub use self::mcp::{CredentialConfig, McpConfig, McpServerConfig, SecretSource};
+pub use self::mcp::{
+    CommandConfig, CredentialConfig, McpConfig, McpServerConfig, SecretSource, UpstreamConfig,
+};
 
 /// What an environment variable must start with to be a setting.
 const ENVIRONMENT_PREFIX: &str = "COUNTERSIGN_SIDECAR_";

@@ -3,18 +3,22 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     sync::{Arc, Mutex},
 };
 
 use axum::{Json, Router, extract::State, routing::post};
-use countersign_tests::Site;
+use countersign_tests::{Site, binary};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 const POLICIES: &str = r#"
-permit (principal, action == Mcp::Action::"tools/call", resource);
+permit (principal, action in [Mcp::Action::"initialize", Mcp::Action::"tools/call"], resource);
 @id("writes-need-a-reviewer") @approval("one") @reason("Writing needs a reviewer")
 forbid (principal, action == Mcp::Action::"tools/call", resource == Mcp::Tool::"files/write")
+unless { context.approvals.contains("one") };
+@id("deletions-need-a-reviewer") @approval("one") @reason("Deleting needs a reviewer")
+forbid (principal, action == Mcp::Action::"tools/call", resource == Mcp::Tool::"files/delete_file")
 unless { context.approvals.contains("one") };
 "#;
 
@@ -90,4 +94,66 @@ async fn a_sidecar_that_dies_runs_nothing_afterwards() {
     let id = pending["id"].as_str().unwrap().to_owned();
     site.until(&id, "cancelled").await;
     assert!(calls.lock().unwrap().is_empty());
+}
+
+/// A sidecar before a command that serves the files of a folder, and writes down what it was given.
+async fn before_a_command() -> (Site, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let script = "env > \"$0/environment\"; exec \"$1\" demo-files --root \"$0\"";
+    let words = ["/bin/sh", "-c", script, root, binary("countersign").to_str().unwrap()].map(str::to_owned);
+    let mut settings =
+        ["mcp.listen=127.0.0.1:0", "mcp.servers.0.name=files", "mcp.servers.0.env.0=CARGO_PKG_NAME"]
+            .map(str::to_owned)
+            .to_vec();
+    settings.push("mcp.servers.0.patience=5m".to_owned());
+    let words = words.iter().enumerate();
+    settings.extend(words.map(|(number, word)| format!("mcp.servers.0.command.{number}={word}")));
+    (Site::with_settings(add_policies, settings).await, folder)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_a_server_like_any_other() {
+    let (site, folder) = before_a_command().await;
+    let file = folder.path().join("a.txt");
+    fs::write(&file, "precious").unwrap();
+    let post = |session: Option<&str>, message: &Value| {
+        let request = reqwest::Client::new()
+            .post(format!("{}/mcp/files", site.mcp))
+            .bearer_auth(&site.mcp_token)
+            .header("accept", "application/json, text/event-stream")
+            .json(message);
+        match session {
+            Some(session) => request.header("mcp-session-id", session).send(),
+            None => request.send(),
+        }
+    };
+    let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}});
+    let begin = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+    let begun = post(None, &begin).await.unwrap();
+    let session = begun.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let delete = |id: u32| {
+        let params = json!({"name": "delete_file", "arguments": {"path": "a.txt"}});
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
+    };
+    let held = post(Some(&session), &delete(1)).await.unwrap();
+    assert_eq!(held.headers()["content-type"], "text/event-stream");
+    let asked = site.next_pending().await;
+    assert!(file.exists(), "nothing runs before it is approved");
+    site.decide_next(&[0], "approve").await;
+    let events = held.text().await.unwrap();
+    assert!(events.contains("deleted a.txt"), "{events}");
+    assert!(!file.exists());
+    site.until(asked["id"].as_str().unwrap(), "executed").await;
+    // The approval is used up: the same again waits for people again.
+    fs::write(&file, "precious again").unwrap();
+    let again = post(Some(&session), &delete(2)).await.unwrap();
+    assert_ne!(site.next_pending().await["id"], asked["id"]);
+    drop(again);
+    assert!(file.exists());
+    let stranger = post(Some("a-guess"), &delete(3)).await.unwrap();
+    assert_eq!(stranger.status(), 404);
+    let environment = fs::read_to_string(folder.path().join("environment")).unwrap();
+    assert!(environment.contains("CARGO_PKG_NAME=") && environment.contains("PATH="), "{environment}");
+    assert!(!environment.contains("CARGO_MANIFEST_DIR="), "{environment}");
 }

@@ -1,6 +1,6 @@
 //! Changing one member of a JSON object and leaving every other byte as it was.
 
-use std::fmt;
+use std::{borrow::Cow, fmt, ops::Range};
 
 use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -78,6 +78,40 @@ impl fmt::Display for Members<'_> {
     }
 }
 
+/// Parts of a text that are replaced where they stand, white space around them included in what stays.
+#[derive(Debug)]
+pub(super) struct Edits<'a> {
+    text: &'a str,
+    parts: Vec<(Range<usize>, &'a str)>,
+}
+
+impl<'a> Edits<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, parts: Vec::new() }
+    }
+
+    /// Replaces a part of the text, as [`Members::raw`] has it.
+    pub(super) fn replace(&mut self, part: &str, with: &'a str) {
+        let start = part.as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
+        self.parts.push((start..start + part.len(), with));
+    }
+
+    pub(super) fn finish(mut self) -> Cow<'a, str> {
+        if self.parts.is_empty() {
+            return Cow::Borrowed(self.text);
+        }
+        self.parts.sort_by_key(|(part, _)| part.start);
+        let (mut edited, mut at) = (String::with_capacity(self.text.len() + 64), 0);
+        for (part, with) in self.parts {
+            edited.push_str(self.text.get(at..part.start).unwrap_or_default());
+            edited.push_str(with);
+            at = part.end;
+        }
+        edited.push_str(self.text.get(at..).unwrap_or_default());
+        Cow::Owned(edited)
+    }
+}
+
 struct Read;
 
 impl<'de> Visitor<'de> for Read {
@@ -117,5 +151,17 @@ mod tests {
         );
         assert!(Members::parse(r#"{"a":1,"\u0061":2}"#).is_err());
         assert!(Members::parse("[]").is_err());
+    }
+
+    #[test]
+    fn parts_are_replaced_where_they_stand() {
+        let text = " { \"a\" : {\"b\" :\t1 } , \"c\": \"x\" }\n";
+        let members = Members::parse(text).unwrap();
+        let inner = Members::parse(members.raw("a").unwrap()).unwrap();
+        let mut edits = Edits::new(text);
+        edits.replace(members.raw("c").unwrap(), "\"longer\"");
+        edits.replace(inner.raw("b").unwrap(), "2");
+        assert_eq!(edits.finish(), " { \"a\" : {\"b\" :\t2 } , \"c\": \"longer\" }\n");
+        assert!(matches!(Edits::new(text).finish(), Cow::Borrowed(same) if same == text));
     }
 }

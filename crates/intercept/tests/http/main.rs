@@ -13,4 +13,7 @@ mod asking;
 mod holding;
 mod listing;
 mod passing;
+mod program;
+mod sessions;
 mod stage;
+mod stateless;

@@ -14,7 +14,7 @@ use countersign_intercept::{
     check::Token,
     mcp::{
         Servers,
-        http::{self, ServerSettings, Settings},
+        http::{self, Processes, ServerSettings, Settings, UpstreamSettings},
         servers::Shared,
     },
 };
@@ -31,7 +31,8 @@ use tokio_util::sync::CancellationToken;
 const POLICIES: &str = r#"
 permit (principal, action in [
   Mcp::Action::"initialize", Mcp::Action::"server/discover", Mcp::Action::"tools/list", Mcp::Action::"resources/list",
-  Mcp::Action::"tools/call", Mcp::Action::"resources/read", Mcp::Action::"roots/list"
+  Mcp::Action::"tools/call", Mcp::Action::"resources/read", Mcp::Action::"roots/list",
+  Mcp::Action::"subscriptions/listen"
 ], resource);
 @id("mcp.write") @approval("sre") @reason("Writing needs an SRE")
 forbid (principal, action == Mcp::Action::"tools/call", resource == Mcp::Tool::"files/write")
@@ -102,31 +103,45 @@ type Plan = Arc<Mutex<Script>>;
 pub(crate) struct Stage {
     pub(crate) world: World,
     pub(crate) stop: CancellationToken,
+    pub(crate) processes: Processes,
     url: String,
     script: Plan,
     client: reqwest::Client,
-    tasks: [JoinHandle<()>; 2],
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Stage {
     pub(crate) async fn start(patience: Duration) -> Self {
-        let world = World::new();
-        world.activate_bundle(2, bundle());
         let script = Plan::default();
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = upstream.local_addr().unwrap();
         let served = Router::new().fallback(answer).with_state(Arc::clone(&script));
         let server = tokio::spawn(async move { axum::serve(upstream, served).await.unwrap() });
+        let upstream = UpstreamSettings::Url {
+            url: format!("http://{address}/mcp").parse().unwrap(),
+            credential: Some((http_name("authorization"), "Bearer server-token".parse().unwrap())),
+        };
+        let mut stage = Self::before(upstream, patience).await;
+        stage.script = script;
+        stage.tasks.push(server);
+        stage
+    }
+
+    /// A listener before any server.
+    pub(crate) async fn before(upstream: UpstreamSettings, patience: Duration) -> Self {
+        let world = World::new();
+        world.activate_bundle(2, bundle());
         let stop = CancellationToken::new();
         let console = Some("https://console.example/".to_owned());
         let shared = Shared { console, stop: stop.clone(), ..Shared::default() };
         let known = Servers::new(world.gate.clone(), shared);
-        let settings = Settings { token: Token::new("agent-token"), clients: [].into() };
+        let processes = Processes::default();
+        let settings =
+            Settings { token: Token::new("agent-token"), clients: [].into(), processes: processes.clone() };
         let servers = vec![ServerSettings {
             name: "files".to_owned(),
             path: "/mcp/files".to_owned(),
-            url: format!("http://{address}/mcp").parse().unwrap(),
-            credential: Some((http_name("authorization"), "Bearer server-token".parse().unwrap())),
+            upstream,
             origins: Vec::new(),
             hosts: Vec::new(),
             patience,
@@ -135,7 +150,8 @@ impl Stage {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp/files", listener.local_addr().unwrap());
         let proxy = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { world, stop, url, script, client: reqwest::Client::new(), tasks: [server, proxy] }
+        let (script, client) = (Plan::default(), reqwest::Client::new());
+        Self { world, stop, processes, url, script, client, tasks: vec![proxy] }
     }
 
     /// What the server answers next; without anything it answers a call with an empty result.

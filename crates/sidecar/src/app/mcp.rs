@@ -1,13 +1,16 @@
 //! The MCP servers behind the sidecar, with their credentials.
 
-use std::{env, time::Duration};
+use std::{env, ffi::OsString, time::Duration};
 
 use countersign_gate::Gate;
 use countersign_intercept::{
     check::Token,
     mcp::{
         Servers,
-        http::{self as mcp, Routes, ServerSettings, Settings, UpstreamError},
+        http::{
+            self as mcp, CommandSettings, Processes, Routes, ServerSettings, Settings, UpstreamError,
+            UpstreamSettings,
+        },
         servers::Shared,
     },
 };
@@ -16,9 +19,13 @@ use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, CredentialConfig, McpServerConfig, SecretSource},
+    config::{CommandConfig, Config, CredentialConfig, McpServerConfig, SecretSource, UpstreamConfig},
     files::{FileError, private_folder, read_private},
 };
+
+/// The variables that every command gets: where programs, files and words are, and nothing that is secret.
+const USUAL: [&str; 10] =
+    ["HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"];
 
 /// Why an MCP server cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -48,25 +55,25 @@ pub(super) fn servers(gate: &Gate, config: &Config, stop: CancellationToken) -> 
 }
 
 /// The routes of the MCP servers over HTTP.
-pub(super) fn router(servers: &Servers, config: &Config, token: &str) -> Result<Routes, McpError> {
-    let settings = config.mcp.servers.iter().map(server).collect::<Result<_, _>>()?;
+pub(super) fn router(
+    known: &Servers,
+    config: &Config,
+    token: &str,
+    processes: Processes,
+) -> Result<Routes, McpError> {
+    let servers = config.mcp.servers.iter().map(server).collect::<Result<_, _>>()?;
     let clients = config.mcp.clients.iter();
     let clients = clients.map(|(name, patience)| (name.clone(), duration(*patience))).collect();
-    Ok(mcp::router(servers, &Settings { token: Token::new(token), clients }, settings)?)
+    Ok(mcp::router(known, &Settings { token: Token::new(token), clients, processes }, servers)?)
 }
 
 fn server(config: &McpServerConfig) -> Result<ServerSettings, McpError> {
-    let credential = config.credential.as_ref().map(|credential| {
-        let value = secret(credential)
-            .and_then(|secret| header_value(credential, &secret))
-            .map_err(|why| McpError::Credential { server: config.name.clone(), why })?;
-        Ok::<_, McpError>((credential.header.clone(), value))
-    });
+    let upstream = upstream(&config.upstream)
+        .map_err(|why| McpError::Credential { server: config.name.clone(), why })?;
     Ok(ServerSettings {
         name: config.name.clone(),
         path: config.path.clone(),
-        url: config.url.clone(),
-        credential: credential.transpose()?,
+        upstream,
         origins: config.origins.clone(),
         hosts: config.hosts.clone(),
         patience: duration(config.patience),
@@ -75,6 +82,35 @@ fn server(config: &McpServerConfig) -> Result<ServerSettings, McpError> {
 
 fn duration(seconds: Seconds) -> Duration {
     Duration::from_secs(seconds.get().into())
+}
+
+fn upstream(config: &UpstreamConfig) -> Result<UpstreamSettings, String> {
+    Ok(match config {
+        UpstreamConfig::Url { url, credential } => {
+            let credential = credential.as_ref().map(|credential| {
+                let value = header_value(credential, &secret(credential)?)?;
+                Ok::<_, String>((credential.header.clone(), value))
+            });
+            UpstreamSettings::Url { url: url.clone(), credential: credential.transpose()? }
+        }
+        UpstreamConfig::Command(command) => UpstreamSettings::Command(CommandSettings {
+            words: command.words.clone(),
+            env: environment(command)?,
+            cwd: command.cwd.clone(),
+            max_sessions: command.max_sessions,
+            idle: command.idle.to_std(),
+        }),
+    })
+}
+
+/// What a command gets of the sidecar's environment.
+fn environment(command: &CommandConfig) -> Result<Vec<(String, OsString)>, String> {
+    let usual = USUAL.iter().filter_map(|name| Some(((*name).to_owned(), env::var_os(name)?)));
+    let named = command.env.iter().map(|name| {
+        let value = env::var_os(name);
+        Ok((name.clone(), value.ok_or_else(|| format!("the environment variable {name} is not set"))?))
+    });
+    usual.map(Ok).chain(named).collect()
 }
 
 fn secret(credential: &CredentialConfig) -> Result<String, String> {

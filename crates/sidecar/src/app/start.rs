@@ -11,7 +11,7 @@ use countersign_intercept::{
     check::{self, Check, Token, serve_tcp, serve_unix},
     exec::normalise::ProgramFolders,
     local,
-    mcp::Servers,
+    mcp::{Servers, http::Processes},
 };
 use countersign_model::{AgentName, SpiffeId};
 use countersign_protocol::{Hello, codec::PROTOCOL_VERSION};
@@ -228,14 +228,18 @@ fn serve_mcp(
     listener: McpListener,
 ) -> Result<(SocketAddr, String), McpError> {
     let McpListener { tcp, address, token } = listener;
-    let routes = mcp::router(servers, config, &token)?;
+    let processes = Processes::default();
+    let routes = mcp::router(servers, config, &token, processes.clone())?;
     let stopping = servers.stop().clone();
     tasks.spawn(Stage::Front, "the MCP servers", |stop| async move {
+        // They end with this task, even when it is abandoned because something takes too long.
+        let _ending = processes.guard();
         let stop = async move {
             stop.cancelled().await;
             stopping.cancel();
         };
         serve_tcp(tcp, routes, stop).await;
+        processes.end().await;
         Ok(())
     });
     Ok((address, token))

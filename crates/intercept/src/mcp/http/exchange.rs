@@ -5,11 +5,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use axum::body::Body;
 use bytes::Bytes;
 use countersign_model::Digest;
 use countersign_policy::outputs::Ruled;
 use http::{HeaderMap, Method, Response};
-use hyper::body::Incoming;
 use serde_json::value::RawValue;
 use tracing::warn;
 
@@ -68,7 +68,7 @@ impl Exchange {
     }
 
     /// Sends what was permitted.
-    pub(super) async fn send(&self, body: Bytes) -> Result<Response<Incoming>, UpstreamError> {
+    pub(super) async fn send(&self, body: Bytes) -> Result<Response<Body>, UpstreamError> {
         self.server.upstream.send(Method::POST, self.request_headers.clone(), body).await
     }
 

@@ -10,7 +10,8 @@
 //! 2. [`posted`]: the body, held against its headers ([`revision`], [`headers`]) and taken apart.
 //! 3. [`serve`]: what policy says about each message, and the wait for people ([`clients`], [`held`]) and what
 //!    their client has said that it can do ([`agreed`]).
-//! 4. [`upstream`]: the server, with the credentials that the sidecar keeps.
+//! 4. [`upstream`]: the server, with the credentials that the sidecar keeps: at a URL, or a command whose
+//!    stdio server is presented as one over HTTP, so that nothing else has to know.
 //! 5. [`reply`]: what the server says ([`sse`], [`long`], [`exchange`]), its questions to the client ([`asks`])
 //!    included.
 //!
@@ -52,10 +53,9 @@ mod upstream;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{middleware, routing::any};
-use http::{HeaderName, HeaderValue, Uri};
 use tokio::sync::Mutex;
 
-pub use self::upstream::UpstreamError;
+pub use self::upstream::{CommandSettings, Processes, UpstreamError, UpstreamSettings};
 use self::{clients::Clients, guard::Guard, held::HeldTasks, session::Sessions, upstream::Upstream};
 use super::{known::Known, servers::Servers};
 use crate::check::Token;
@@ -70,6 +70,8 @@ pub struct Settings {
     /// How long clients wait that are known to wait longer than others, or less long, by the names that they
     /// give themselves.
     pub clients: BTreeMap<String, Duration>,
+    /// The processes of servers that are commands. They outlive the stop, for the sake of what runs.
+    pub processes: Processes,
 }
 
 /// One server.
@@ -80,9 +82,7 @@ pub struct ServerSettings {
     /// The path on the listener.
     pub path: String,
     /// Where the server is.
-    pub url: Uri,
-    /// The header that authenticates the sidecar to the server. Agents never see it.
-    pub credential: Option<(HeaderName, HeaderValue)>,
+    pub upstream: UpstreamSettings,
     /// Origins of web pages that may call, besides those of this machine.
     pub origins: Vec<String>,
     /// Names that requests may be addressed to, besides those of this machine.
@@ -93,7 +93,7 @@ pub struct ServerSettings {
 
 /// One server, ready to be asked.
 struct Server {
-    known: Known,
+    known: Arc<Known>,
     upstream: Upstream,
     sessions: Sessions,
     /// Held by whoever lists the server's tools on the sidecar's own account.
@@ -116,9 +116,17 @@ pub fn router(
     for server in servers {
         let guard = Arc::new(Guard::new(settings.token, server.origins, server.hosts));
         let path = server.path;
+        let known = Arc::new(known.reach(&server.name)?);
+        let told = Arc::clone(&known);
+        let tools_changed = Arc::new(move || told.definitions.outdated());
         let server = Arc::new(Server {
-            known: known.reach(&server.name)?,
-            upstream: Upstream::new(client.clone(), server.url, server.credential),
+            upstream: Upstream::new(
+                server.upstream,
+                &client,
+                (&server.name, &settings.processes),
+                tools_changed,
+            ),
+            known,
             sessions: Sessions::default(),
             listing: Mutex::default(),
             held: HeldTasks::default(),

@@ -95,6 +95,12 @@ impl Posted {
         Ok(posted)
     }
 
+    /// Whether it begins a session.
+    pub(super) fn begins(&self) -> bool {
+        let is_first = |message: &Message| matches!(&message.envelope, Envelope::Request { method, .. } if method == "initialize");
+        !self.is_batch && self.messages.iter().any(is_first)
+    }
+
     fn check_headers(&self, headers: &HeaderMap) -> Result<(), Rejection> {
         if self.is_batch && !self.revision.has_batches() {
             return Err(invalid(

@@ -12,7 +12,6 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tracing::warn;
 
 use super::{
@@ -60,11 +59,7 @@ fn media_type(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Passes the server's answer on, with our own answers first.
-pub(super) async fn respond(
-    exchange: Arc<Exchange>,
-    response: Response<Incoming>,
-    own: Vec<String>,
-) -> Answer {
+pub(super) async fn respond(exchange: Arc<Exchange>, response: Response<Body>, own: Vec<String>) -> Answer {
     let (head, body) = response.into_parts();
     exchange.answered_under(&head.headers);
     if head.status == StatusCode::UNAUTHORIZED {
@@ -90,7 +85,7 @@ pub(super) async fn respond(
 async fn whole(
     exchange: Arc<Exchange>,
     (status, mut passed): (StatusCode, HeaderMap),
-    mut body: Incoming,
+    mut body: Body,
     mut own: Vec<String>,
 ) -> Answer {
     let limit = if exchange.may_change() { MAX_ANSWER } else { MAX_WHOLE };
@@ -132,7 +127,7 @@ enum Collected {
     Longer(BytesMut),
 }
 
-async fn collect(body: &mut Incoming, limit: usize) -> Result<Collected, hyper::Error> {
+async fn collect(body: &mut Body, limit: usize) -> Result<Collected, axum::Error> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
@@ -149,7 +144,7 @@ fn too_long(
     exchange: Arc<Exchange>,
     (status, passed): (StatusCode, HeaderMap),
     begun: BytesMut,
-    mut body: Incoming,
+    mut body: Body,
 ) -> Answer {
     let (out, stream) = channel::open();
     tokio::spawn(async move {
@@ -186,7 +181,7 @@ fn finish(exchange: &Exchange, long: Long) -> Option<Bytes> {
 }
 
 /// Writes the server's answer into a stream that has begun already.
-pub(super) async fn write(exchange: Arc<Exchange>, response: Response<Incoming>, out: Sender) {
+pub(super) async fn write(exchange: Arc<Exchange>, response: Response<Body>, out: Sender) {
     let (head, mut body) = response.into_parts();
     if is_event_stream(&head.headers) {
         return pump(exchange, body, out).await;
@@ -211,7 +206,7 @@ pub(super) async fn write(exchange: Arc<Exchange>, response: Response<Incoming>,
 }
 
 /// Passes an event stream on, until it ends, the client goes, or the sidecar stops.
-async fn pump(exchange: Arc<Exchange>, mut body: Incoming, out: Sender) {
+async fn pump(exchange: Arc<Exchange>, mut body: Body, out: Sender) {
     let mut stream = Stream { exchange, events: Events::default(), long: None, resumable: false, out };
     loop {
         // A stream that answers no request could go on for ever.
@@ -225,7 +220,7 @@ async fn pump(exchange: Arc<Exchange>, mut body: Incoming, out: Sender) {
             Some(Ok(frame)) => stream.take_in(&frame.into_data().unwrap_or_default()).await,
             Some(Err(error)) => {
                 warn!(%error, "a stream of the server broke off");
-                let _ = stream.out.send(Err(Broken)).await;
+                stream.broken(error.to_string()).await;
                 false
             }
             None => {
@@ -296,6 +291,19 @@ impl Stream {
             Verdict::Pass => event,
             Verdict::Instead(other) => sse::event(&other),
             Verdict::Drop => Bytes::new(),
+        }
+    }
+
+    /// The server has broken off. Whoever waits for an answer is told, unless it may still come on another
+    /// stream, or half of it is there already.
+    async fn broken(&mut self, why: String) {
+        let is_told = self.long.is_none() && !self.resumable && !self.exchange.asked().is_empty();
+        if !is_told {
+            let _ = self.out.send(Err(Broken)).await;
+            return;
+        }
+        for answer in self.exchange.failed(&UpstreamError::Broken(why)) {
+            let _ = self.out.send(Ok(sse::event(&answer))).await;
         }
     }
 

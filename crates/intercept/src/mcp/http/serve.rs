@@ -30,6 +30,7 @@ use super::{
     revision::{Named, named},
     session::{Place, Session, id_of},
     sse,
+    upstream::UpstreamError,
 };
 use crate::{
     local::wire::{Direction, OutcomeReport},
@@ -56,7 +57,7 @@ pub(super) async fn serve(State(server): State<Arc<Server>>, request: Request<Bo
     let (head, body) = request.into_parts();
     match head.method {
         Method::POST => match to_bytes(body, MAX_MESSAGE).await {
-            Ok(body) => match Posted::read(&server.sessions, &head.headers, body) {
+            Ok(body) => match admitted(&server, &head.headers, body) {
                 Ok(posted) => Job::new(server, posted, &head.headers, arrived).run().await,
                 Err(rejection) => rejection.into_response(),
             },
@@ -66,6 +67,13 @@ pub(super) async fn serve(State(server): State<Arc<Server>>, request: Request<Bo
         Method::GET | Method::DELETE => of_session(server, head.method, &head.headers).await,
         _ => not_allowed(),
     }
+}
+
+/// Takes a body apart, if the server can be asked at all.
+fn admitted(server: &Server, headers: &HeaderMap, body: Bytes) -> Result<Posted, Rejection> {
+    let posted = Posted::read(&server.sessions, headers, body)?;
+    server.upstream.admit(headers, posted.revision, posted.begins())?;
+    Ok(posted)
 }
 
 fn not_allowed() -> Response {
@@ -81,6 +89,9 @@ async fn of_session(server: Arc<Server>, method: Method, headers: &HeaderMap) ->
         Named::Not => session.revision(),
         Named::Known(_) | Named::Unknown(_) | Named::Unclear => return not_allowed(),
     };
+    if let Err(rejection) = server.upstream.admit(headers, revision, false) {
+        return rejection.into_response();
+    }
     let ends = method == Method::DELETE;
     match server.upstream.send(method, headers::to_server(headers, revision), Bytes::new()).await {
         Ok(response) => {
@@ -366,6 +377,10 @@ impl Job {
         let waited = tokio::select! {
             waited = waited => waited,
             never = self.keep_session() => match never {},
+            () = self.server.upstream.session_ended(&self.own_headers) => {
+                let over = UpstreamError::Unreachable("the session is over; nothing was executed".to_owned());
+                return Part::Answered(ruling::unacceptable(&call.id, -32603, &over));
+            }
         };
         waiting.is_over = !matches!(waited, Waited::Withdrawn);
         match waited {

@@ -1,45 +1,27 @@
-//! The server behind: one pool of connections, and the credentials that agents never see.
+//! A server at a URL: one pool of connections, and the credentials that agents never see.
 
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
-use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 
-use crate::mcp::servers::ServerError;
+use super::UpstreamError;
 
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept.
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
-pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Body>;
-
-/// Why a server cannot be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// This machine's trusted certificates cannot be used.
-    #[error("TLS towards MCP servers cannot be set up: {0}")]
-    Tls(String),
-    /// No connection: the message was not delivered.
-    #[error("the MCP server cannot be reached: {0}")]
-    Unreachable(String),
-    /// The connection broke: the message may have been delivered.
-    #[error("the MCP server broke off: {0}")]
-    Broken(String),
-    /// What is kept of a server cannot be had.
-    #[error(transparent)]
-    Server(#[from] ServerError),
-}
+pub(in super::super) type HttpClient = Client<HttpsConnector<HttpConnector>, Body>;
 
 /// The pool of connections to all servers.
-pub(super) fn client() -> Result<HttpClient, UpstreamError> {
+pub(in super::super) fn client() -> Result<HttpClient, UpstreamError> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
@@ -56,13 +38,13 @@ pub(super) fn client() -> Result<HttpClient, UpstreamError> {
 }
 
 /// One server.
-pub(super) struct Upstream {
+pub(super) struct Remote {
     client: HttpClient,
     url: Uri,
     credential: Option<(HeaderName, HeaderValue)>,
 }
 
-impl Upstream {
+impl Remote {
     pub(super) fn new(client: HttpClient, url: Uri, credential: Option<(HeaderName, HeaderValue)>) -> Self {
         Self { client, url, credential }
     }
@@ -73,7 +55,7 @@ impl Upstream {
         method: Method,
         mut headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+    ) -> Result<Response<Body>, UpstreamError> {
         if let Some((name, value)) = &self.credential {
             headers.insert(name.clone(), value.clone());
         }
@@ -81,10 +63,11 @@ impl Upstream {
         *request.method_mut() = method;
         *request.uri_mut() = self.url.clone();
         *request.headers_mut() = headers;
-        self.client.request(request).await.map_err(|error| {
+        let response = self.client.request(request).await.map_err(|error| {
             let text = describe(&error);
             if error.is_connect() { UpstreamError::Unreachable(text) } else { UpstreamError::Broken(text) }
-        })
+        })?;
+        Ok(response.map(Body::new))
     }
 }
 
