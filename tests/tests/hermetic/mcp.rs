@@ -8,7 +8,8 @@ use std::{
 };
 
 use axum::{Json, Router, extract::State, routing::post};
-use countersign_tests::{Site, binary};
+use countersign_tests::{Site, binary, eventually};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -58,13 +59,8 @@ async fn site() -> (Site, Calls) {
 }
 
 fn call(site: &Site, tool: &str) -> reqwest::RequestBuilder {
-    let message =
-        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": {}}});
-    reqwest::Client::new()
-        .post(format!("{}/mcp/files", site.mcp))
-        .bearer_auth(&site.mcp_token)
-        .header("accept", "application/json, text/event-stream")
-        .json(&message)
+    let params = json!({"name": tool, "arguments": {}});
+    request(site, &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,12 +92,12 @@ async fn a_sidecar_that_dies_runs_nothing_afterwards() {
     assert!(calls.lock().unwrap().is_empty());
 }
 
-/// A sidecar before a command that serves the files of a folder, and writes down what it was given.
-async fn before_a_command() -> (Site, tempfile::TempDir) {
+/// A sidecar before a command that serves the files of a folder, once a line of shell has done something there.
+async fn before_a_command(first: &str) -> (Site, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
-    let script = "env > \"$0/environment\"; exec \"$1\" demo-files --root \"$0\"";
-    let words = ["/bin/sh", "-c", script, root, binary("countersign").to_str().unwrap()].map(str::to_owned);
+    let script = format!("cd \"$0\"; {first} exec \"$1\" demo-files --root .");
+    let words = ["/bin/sh", "-c", &script, root, binary("countersign").to_str().unwrap()].map(str::to_owned);
     let mut settings =
         ["mcp.listen=127.0.0.1:0", "mcp.servers.0.name=files", "mcp.servers.0.env.0=CARGO_PKG_NAME"]
             .map(str::to_owned)
@@ -112,31 +108,50 @@ async fn before_a_command() -> (Site, tempfile::TempDir) {
     (Site::with_settings(add_policies, settings).await, folder)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_command_is_a_server_like_any_other() {
-    let (site, folder) = before_a_command().await;
-    let file = folder.path().join("a.txt");
-    fs::write(&file, "precious").unwrap();
-    let post = |session: Option<&str>, message: &Value| {
-        let request = reqwest::Client::new()
-            .post(format!("{}/mcp/files", site.mcp))
-            .bearer_auth(&site.mcp_token)
-            .header("accept", "application/json, text/event-stream")
-            .json(message);
-        match session {
-            Some(session) => request.header("mcp-session-id", session).send(),
-            None => request.send(),
-        }
-    };
+fn request(site: &Site, message: &Value) -> reqwest::RequestBuilder {
+    let request = reqwest::Client::new().post(format!("{}/mcp/files", site.mcp)).bearer_auth(&site.mcp_token);
+    request.header("accept", "application/json, text/event-stream").json(message)
+}
+
+/// Begins a session, and returns its id.
+async fn begin(site: &Site) -> String {
     let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}});
     let begin = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
-    let begun = post(None, &begin).await.unwrap();
-    let session = begun.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let begun = request(site, &begin).send().await.unwrap();
+    begun.headers()["mcp-session-id"].to_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_stops_takes_its_commands_with_it() {
+    // What the command has started knows nothing of its input being closed.
+    let (site, folder) = before_a_command("sleep 1000 & echo $! > child;").await;
+    begin(&site).await;
+    let child = fs::read_to_string(folder.path().join("child")).unwrap();
+    let child = Pid::from_raw(child.trim().parse().unwrap()).unwrap();
+    // One that has ended and that nobody has waited for yet is still there, as a zombie.
+    let runs = || {
+        let state = fs::read_to_string(format!("/proc/{}/stat", child.as_raw_nonzero()));
+        test_kill_process(child).is_ok() && !state.is_ok_and(|state| state.contains(") Z "))
+    };
+    assert!(runs());
+    let sidecar = Pid::from_raw(site.sidecar_id().try_into().unwrap()).unwrap();
+    kill_process(sidecar, Signal::TERM).unwrap();
+    eventually("it has gone", || async { (!runs()).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_a_server_like_any_other() {
+    let (site, folder) = before_a_command("env > environment;").await;
+    let file = folder.path().join("a.txt");
+    fs::write(&file, "precious").unwrap();
+    let session = begin(&site).await;
+    let post =
+        |session: &str, message: &Value| request(&site, message).header("mcp-session-id", session).send();
     let delete = |id: u32| {
         let params = json!({"name": "delete_file", "arguments": {"path": "a.txt"}});
         json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
     };
-    let held = post(Some(&session), &delete(1)).await.unwrap();
+    let held = post(&session, &delete(1)).await.unwrap();
     assert_eq!(held.headers()["content-type"], "text/event-stream");
     let asked = site.next_pending().await;
     assert!(file.exists(), "nothing runs before it is approved");
@@ -147,11 +162,11 @@ async fn a_command_is_a_server_like_any_other() {
     site.until(asked["id"].as_str().unwrap(), "executed").await;
     // The approval is used up: the same again waits for people again.
     fs::write(&file, "precious again").unwrap();
-    let again = post(Some(&session), &delete(2)).await.unwrap();
+    let again = post(&session, &delete(2)).await.unwrap();
     assert_ne!(site.next_pending().await["id"], asked["id"]);
     drop(again);
     assert!(file.exists());
-    let stranger = post(Some("a-guess"), &delete(3)).await.unwrap();
+    let stranger = post("a-guess", &delete(3)).await.unwrap();
     assert_eq!(stranger.status(), 404);
     let environment = fs::read_to_string(folder.path().join("environment")).unwrap();
     assert!(environment.contains("CARGO_PKG_NAME=") && environment.contains("PATH="), "{environment}");
