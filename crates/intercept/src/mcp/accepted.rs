@@ -3,6 +3,9 @@
 //!
 //! A server's instructions to the model are pinned likewise. The first are accepted; others are kept from the
 //! client until policy has been asked about a connection with them (`context.instructions`).
+//!
+//! What comes first is taken on trust. Whoever may use the sidecar's socket acts as the agent, so on stdio that is
+//! the agent's word; a false one makes the true server look changed, and its calls wait for a reviewer.
 
 use std::{
     collections::BTreeMap,

@@ -107,7 +107,10 @@ pub fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use countersign_testkit::World;
+
     use super::*;
+    use crate::mcp::lists::take_page;
 
     #[test]
     fn a_name_leads_nowhere() {
@@ -117,5 +120,33 @@ mod tests {
         for name in ["", "a/b", "../x", "a\\b", "a b", "ä", &"x".repeat(65)] {
             assert!(!is_name(name), "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_accepted_of_a_server_is_so_however_it_is_reached() {
+        let world = World::new();
+        let servers = Servers::new(world.gate.clone(), Shared::default());
+        let list = |server: &Known, description: &str| {
+            let tools = format!(r#"[{{"name":"read","description":"{description}"}}]"#);
+            take_page(server, &format!(r#"{{"id":1,"result":{{"tools":{tools}}}}}"#), true, 0).unwrap();
+        };
+        let status = |server: &Known| server.definitions.facts("read")["status"].clone();
+        let [http, stdio, other] = ["files", "files", "crm"].map(|name| servers.reach(name).unwrap());
+        list(&http, "Reads");
+        assert_eq!((status(&http), status(&stdio)), ("accepted".into(), "unlisted".into()));
+        list(&stdio, "Reads, and sends it away");
+        list(&other, "Reads, and sends it away");
+        assert_eq!((status(&stdio), status(&other)), ("changed".into(), "accepted".into()));
+    }
+
+    #[tokio::test]
+    async fn servers_are_not_remembered_without_end() {
+        let world = World::new();
+        let servers = Servers::new(world.gate.clone(), Shared::default());
+        for number in 0..MAX_SERVERS {
+            servers.reach(&number.to_string()).unwrap();
+        }
+        assert!(servers.reach("0").is_ok());
+        assert!(matches!(servers.reach("one-more"), Err(ServerError::TooMany)));
     }
 }

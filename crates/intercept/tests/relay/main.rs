@@ -8,6 +8,7 @@
     reason = "this is test code, and a panic is how a test fails"
 )]
 
+mod answers;
 mod asking;
 #[path = "../common/mod.rs"]
 mod common;

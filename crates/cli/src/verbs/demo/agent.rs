@@ -55,7 +55,8 @@ impl Agent {
     /// Connects to the MCP server with the folder's files.
     pub(crate) async fn connect(&self) -> Result<McpClient> {
         let mut command = self.countersign();
-        command.args(["mcp", "--name", "files", "--"]).arg(&self.countersign);
+        // This client waits for as long as whoever watches the demo takes.
+        command.args(["mcp", "--name", "files", "--patience", "3600", "--"]).arg(&self.countersign);
         command.args(["demo-files", "--root"]).arg(&self.folder);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let (input, output) =
