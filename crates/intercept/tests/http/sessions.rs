@@ -176,6 +176,32 @@ async fn an_answer_that_nobody_asked_for_reaches_nobody() {
 }
 
 #[tokio::test]
+async fn a_batch_is_taken_apart_and_its_answers_come_one_by_one() {
+    let program = Program::new();
+    let stage = Stage::before(program.upstream(), LONG).await;
+    let (session, mut process) = Session::begin(&stage, &program).await;
+    let post = |body: &Value| {
+        let request = stage.post(body.to_string()).header("mcp-protocol-version", "2025-03-26");
+        tokio::spawn(request.header("mcp-session-id", &session.id).send())
+    };
+    let asking = post(&json!([call(1, "read"), call(2, "delete"), call(3, "read")]));
+    let asked = [process.hears().await, process.hears().await];
+    assert_eq!(asked, [call(1, "read"), call(3, "read")], "what policy denies is left out");
+    let answer = |id: u32| json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}});
+    process.says(json!([answer(3), answer(1)])).await;
+    let mut response = asking.await.unwrap().unwrap();
+    assert_eq!(next_event(&mut response).await.unwrap()["result"]["isError"], true);
+    for id in [3, 1] {
+        assert_eq!(next_event(&mut response).await.unwrap(), answer(id));
+    }
+    assert_eq!(next_event(&mut response).await, None);
+    // None begins a session among other things.
+    let begins = stage.post(json!([initialize(), call(1, "read")]).to_string()).send().await.unwrap();
+    assert_eq!(begins.status(), 400);
+    assert!(program.has_started_nothing());
+}
+
+#[tokio::test]
 async fn what_was_held_never_reaches_another_process() {
     let program = Program::new();
     let stage = Stage::before(program.upstream(), LONG).await;

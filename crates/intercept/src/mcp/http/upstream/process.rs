@@ -415,3 +415,22 @@ impl Drop for Caller {
         self.process.hang_up(self.stream);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_listens_to_is_kept_within_bounds_and_the_latest_of_it() {
+        let mut state = State::new(Callers::One);
+        for number in 0..3 * MAX_UNASKED {
+            assert!(state.unasked(&number.to_string()).is_none());
+        }
+        let latest = (3 * MAX_UNASKED - 1).to_string();
+        assert_eq!((state.unasked.len(), state.unasked.back()), (MAX_UNASKED, Some(&latest)));
+        state.unasked(&"x".repeat(MAX_UNASKED_BYTES));
+        assert_eq!(state.unasked.len(), 1);
+        state.unasked(&"x".repeat(MAX_UNASKED_BYTES + 1));
+        assert!(state.unasked.is_empty());
+    }
+}
