@@ -21,7 +21,7 @@
 //! | what people have not decided when the client would give up | answered as pending; the same again attaches to it |
 //! | `notifications/cancelled` of a held request | withdraws it; neither is ever forwarded |
 //! | any request of the server but `ping` | evaluated; the server's other messages pass |
-//! | an answer of the server to what is not under way | not forwarded |
+//! | an answer, of either side, to what is not under way | not forwarded |
 //! | whatever two readers could read differently | refused (I6) |
 //! | batches | over HTTP every element is decided, to 2025-03-26; on stdio refused: clients send one message at a time there |
 //!

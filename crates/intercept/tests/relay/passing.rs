@@ -10,7 +10,7 @@ use crate::stage::{Session, answer, call};
 #[tokio::test]
 async fn every_byte_of_what_passes_is_the_byte_that_was_sent() {
     let mut session = Session::start();
-    let to_server: [&[u8]; 8] = [
+    let to_server: [&[u8]; 7] = [
         b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-06-18\",\"vendor\":{\"x\":[1,2]}}}\n",
         b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\r\n",
         b"  { \"method\" : \"ping\" , \"jsonrpc\":\"2.0\",\"id\" : \"p\\u0069ng\" , \"vendor\" : 1e400000 }\n",
@@ -18,7 +18,6 @@ async fn every_byte_of_what_passes_is_the_byte_that_was_sent() {
         b"{\"jsonrpc\":\"2.0\",\"id\":1152921504606846977,\"method\":\"tools/list\",\"params\":{\"_meta\":{\"progressToken\":9007199254740993}}}\n",
         "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"tools/call\",\"params\":{\"name\":\"read\",\"task\":{\"ttl\":6e1},\"arguments\":{\"päth\":\"\u{1f600}\\ud83d\\ude00\"},\"vendor\":null}}\n".as_bytes(),
         b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/vendor/thing\",\"params\":{\"n\":1.50}}\n",
-        b"{\"jsonrpc\":\"2.0\",\"id\":77,\"result\":{\"roots\":[]},\"vendor\":true}\n",
     ];
     for line in to_server {
         // 1e400000 is no number to some readers: that line is refused, the others pass.
@@ -41,6 +40,9 @@ async fn every_byte_of_what_passes_is_the_byte_that_was_sent() {
         session.server.send(line).await;
         assert_eq!(session.client.line().await, line);
     }
+    let answer = b"{\"jsonrpc\":\"2.0\",\"id\":77,\"result\":{\"roots\":[]},\"vendor\":true}\n";
+    session.client.send(answer).await;
+    assert_eq!(session.server.line().await, answer);
 }
 
 #[tokio::test]
@@ -240,4 +242,39 @@ async fn without_a_sidecar_nothing_but_pings_and_notifications_pass() {
     let ping = "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"ping\"}\n";
     session.client.send(ping).await;
     assert_eq!(session.server.line().await, ping.as_bytes());
+}
+
+#[tokio::test]
+async fn only_what_was_asked_can_be_answered() {
+    let mut session = Session::start();
+    let answer = "{\"jsonrpc\":\"2.0\",\"id\":6,\"result\":{}}\n";
+    session.client.send(answer).await;
+    session.server_saw_nothing().await;
+    session.server.send(answer).await;
+    session.client_saw_nothing().await;
+    let ping = "{\"jsonrpc\":\"2.0\",\"id\":6,\"method\":\"ping\"}\n";
+    session.server.send(ping).await;
+    assert_eq!(session.client.line().await, ping.as_bytes());
+    session.client.send(answer).await;
+    assert_eq!(session.server.line().await, answer.as_bytes());
+    session.client.send(answer).await;
+    session.server_saw_nothing().await;
+}
+
+#[tokio::test]
+async fn a_list_that_is_too_long_to_be_looked_at_is_not_shown() {
+    let mut session = Session::start();
+    session.client.send(crate::stage::list(1)).await;
+    session.server.line().await;
+    let long = "x".repeat(16 * 1024 * 1024);
+    let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{{\"tools\":[],\"x\":\"{long}\"}}}}\n");
+    session.server.send(answer).await;
+    let refused = session.client.message().await;
+    assert_eq!(refused["error"]["code"], -32603);
+    // A result that asks for nothing may be as long as it is.
+    session.client.send(call(2, "read")).await;
+    session.server.line().await;
+    let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{{\"x\":\"{long}\"}}}}\n");
+    session.server.send(&answer).await;
+    assert_eq!(session.client.line().await, answer.as_bytes());
 }

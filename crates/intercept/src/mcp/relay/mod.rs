@@ -184,8 +184,10 @@ impl Relay {
             Ok(Envelope::Response { id, result }) => {
                 let outcome = OutcomeReport::of_answer(result.is_some(), None, None);
                 match id.map_or(Answered::Unasked, |id| self.asks.answer(&id, outcome)) {
-                    Answered::Forward | Answered::Unasked => self.pass(to_server, line).await,
-                    Answered::Forged => warn!("the client answered what it was not asked; not forwarded"),
+                    Answered::Forward => self.pass(to_server, line).await,
+                    Answered::Forged | Answered::Unasked => {
+                        warn!("the client answered what it was not asked; not forwarded");
+                    }
                 }
             }
         }
@@ -250,7 +252,14 @@ impl Relay {
                     self.pass(&self.to_client, line).await;
                 }
             }
-            FromServer::Request { .. } | FromServer::Other => self.pass(&self.to_client, line).await,
+            FromServer::Request { id, .. } => {
+                if self.asks.open(&id).is_ok() {
+                    // Nobody has to be told how it ended.
+                    drop(self.asks.forward(&id, || ()));
+                    self.pass(&self.to_client, line).await;
+                }
+            }
+            FromServer::Other => self.pass(&self.to_client, line).await,
             FromServer::Ambiguous => {
                 warn!("a message of the server can be read in more than one way; not forwarded");
             }
