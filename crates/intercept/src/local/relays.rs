@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -26,6 +26,7 @@ use super::{
     },
 };
 use crate::mcp::{
+    agreed::Agreed,
     envelope::{FromServer, read_from_server},
     known::{Known, Origin},
     lists::{self, Next},
@@ -49,8 +50,26 @@ const MAX_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Relays(Mutex<HashMap<Relay, Reached>>);
 
 struct Reached {
-    known: Arc<Known>,
+    client: Arc<Client>,
     used: Instant,
+}
+
+/// A relay's client, and the server that it reaches.
+struct Client {
+    known: Known,
+    /// What the two have agreed on last.
+    agreed: Mutex<Option<Agreed>>,
+}
+
+impl Client {
+    fn agreed(&self) -> MutexGuard<'_, Option<Agreed>> {
+        self.agreed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the client can have a person open an address.
+    fn opens_urls(&self) -> bool {
+        self.agreed().as_ref().is_some_and(|agreed| agreed.opens_urls)
+    }
 }
 
 /// Why a relay is not known.
@@ -63,28 +82,28 @@ enum RelayError {
 }
 
 impl Relays {
-    fn reach(&self, servers: &Servers, relay: &Relay) -> Result<Arc<Known>, RelayError> {
+    fn reach(&self, servers: &Servers, relay: &Relay) -> Result<Arc<Client>, RelayError> {
         if relay.id.len() > MAX_ID {
             return Err(RelayError::Id);
         }
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reached) = all.get_mut(relay) {
             reached.used = Instant::now();
-            return Ok(Arc::clone(&reached.known));
+            return Ok(Arc::clone(&reached.client));
         }
-        let known = Arc::new(servers.reach(&relay.server)?);
+        let client = Arc::new(Client { known: servers.reach(&relay.server)?, agreed: Mutex::default() });
         if all.len() >= MAX_RELAYS {
             let oldest = all.iter().min_by_key(|(_, reached)| reached.used).map(|(relay, _)| relay.clone());
             oldest.and_then(|oldest| all.remove(&oldest));
         }
-        all.insert(relay.clone(), Reached { known: Arc::clone(&known), used: Instant::now() });
-        Ok(known)
+        all.insert(relay.clone(), Reached { client: Arc::clone(&client), used: Instant::now() });
+        Ok(client)
     }
 }
 
 /// A request that a relay has submitted.
 pub(super) struct Submitted {
-    known: Arc<Known>,
+    client: Arc<Client>,
     call: Call,
     direction: Direction,
     is_stateless: bool,
@@ -98,7 +117,7 @@ impl Submitted {
     /// What it relies on.
     fn pin(&self) -> Option<Pin> {
         match self.direction {
-            Direction::ToServer => self.known.pin(&self.call),
+            Direction::ToServer => self.client.known.pin(&self.call),
             Direction::ToClient => None,
         }
     }
@@ -106,7 +125,7 @@ impl Submitted {
 
 /// A message that was forwarded.
 pub(super) struct Forwarded {
-    known: Arc<Known>,
+    client: Arc<Client>,
     asked: Asked,
     is_stateless: bool,
     changes: u64,
@@ -123,7 +142,11 @@ impl Forwarded {
             origin: &self.origin,
             patience: self.patience,
         };
-        self.known.review(&self.asked, &context, answer).await
+        let call = &self.asked.call;
+        if call.method == "initialize" {
+            *self.client.agreed() = Agreed::of(call.params.as_deref(), answer);
+        }
+        self.client.known.review(&self.asked, &context, answer).await
     }
 }
 
@@ -150,14 +173,15 @@ impl Desk {
         patience: Duration,
         origin: Origin,
     ) -> Result<Submitted, Event> {
-        let known = match self.relays.reach(&self.servers, &message.relay) {
-            Ok(known) => known,
+        let client = match self.relays.reach(&self.servers, &message.relay) {
+            Ok(client) => client,
             Err(error) => {
                 let (why, trace) = (error.to_string(), origin.trace.as_deref());
                 let denial = self.gate.refuse(Interceptor::Mcp, "a relay", why, trace).await;
                 return Err(Event::Denied(DeniedEvent::of(&denial)));
             }
         };
+        let known = &client.known;
         known.heard_of_changes(message.changes);
         let call = match normalise::call_in(&known.name, &message.text) {
             Ok(call) => call,
@@ -174,11 +198,12 @@ impl Desk {
             },
         };
         let (direction, changes) = (message.direction, message.changes);
-        Ok(Submitted { known, call, direction, is_stateless, changes, origin, patience })
+        Ok(Submitted { client, call, direction, is_stateless, changes, origin, patience })
     }
 
     async fn decide_message(&self, mut submitted: Submitted, message: &McpMessage, events: &Events) {
-        let known = Arc::clone(&submitted.known);
+        let client = Arc::clone(&submitted.client);
+        let known = &client.known;
         let mut instead = None;
         if submitted.direction == Direction::ToServer {
             if !message.listed && known.wants_tools(&submitted.call) {
@@ -198,7 +223,11 @@ impl Desk {
             Settled::Permitted(permit) => self.forward(submitted, pin, instead, *permit, events).await,
             Settled::Denied(denied) => say(events, Event::Denied(denied)).await,
             Settled::Pending { status, .. } if *direction == Direction::ToServer => {
-                say(events, answered(known.pending(call, submitted.is_stateless, false, &status))).await;
+                say(
+                    events,
+                    answered(known.pending(call, submitted.is_stateless, client.opens_urls(), &status)),
+                )
+                .await;
             }
             Settled::Pending { evaluation, policies, status } => {
                 say(events, Event::Denied(DeniedEvent::pending(evaluation, policies, &status))).await;
@@ -216,7 +245,7 @@ impl Desk {
         events: &Events,
     ) {
         // Read before the pin is looked up again: a change in between is seen by the one or by the other.
-        let changes = submitted.known.changes();
+        let changes = submitted.client.known.changes();
         if submitted.pin() != pin {
             let denied = ruling::changed(&permit);
             let detail = "not forwarded: the server has changed what it says of itself".to_owned();
@@ -224,18 +253,18 @@ impl Desk {
             return say(events, Event::Denied(denied)).await;
         }
         if let (Some(_), Some(pin)) = (permit.used(), &pin) {
-            submitted.known.accept(pin);
+            submitted.client.known.accept(pin);
         }
         let is_pinned = matches!(pin, Some(Pin::Tool(_, Some(_))));
-        let Submitted { known, call, direction, is_stateless, changes: asked_at, origin, patience } =
+        let Submitted { client, call, direction, is_stateless, changes: asked_at, origin, patience } =
             submitted;
-        let asked = known.asked(call, pin.as_ref(), &permit);
+        let asked = client.known.asked(call, pin.as_ref(), &permit);
         let review = match direction {
             Direction::ToServer => asked.review(),
             Direction::ToClient => Review::None,
         };
         let terms = McpTerms { message: instead, changes: is_pinned.then_some(changes), review };
-        let forwarded = Forwarded { known, asked, is_stateless, changes: asked_at, origin, patience };
+        let forwarded = Forwarded { client, asked, is_stateless, changes: asked_at, origin, patience };
         // A client that is gone by now has not started anything: the permit is not consumed.
         if let Ok(place) = events.reserve().await {
             self.run(permit.consume(), terms, Some(forwarded), place).await;
@@ -253,12 +282,13 @@ pub(super) async fn tools(State(desk): State<Arc<Desk>>, body: Bytes) -> Respons
         Ok(page) => page,
         Err(error) => return problem(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    let known = match desk.relays.reach(&desk.servers, &page.relay) {
-        Ok(known) => known,
+    let client = match desk.relays.reach(&desk.servers, &page.relay) {
+        Ok(client) => client,
         Err(error) => return problem(StatusCode::BAD_REQUEST, error.to_string()),
     };
+    let known = &client.known;
     known.heard_of_changes(page.changes);
-    let next = page.answer.and_then(|answer| lists::take_page(&known, &answer, page.is_first, page.changes));
+    let next = page.answer.and_then(|answer| lists::take_page(known, &answer, page.is_first, page.changes));
     let cursor = match next {
         Some(Next::Cursor(cursor)) => Some(cursor),
         Some(Next::End) => None,

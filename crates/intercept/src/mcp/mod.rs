@@ -29,6 +29,7 @@
 //! model can read it; other requests with a JSON-RPC error.
 
 mod accepted;
+pub(crate) mod agreed;
 mod definitions;
 mod edit;
 pub mod envelope;

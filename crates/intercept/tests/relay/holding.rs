@@ -80,6 +80,24 @@ async fn a_modern_client_brings_back_a_state_that_says_nothing_and_permits_nothi
 }
 
 #[tokio::test]
+async fn a_client_that_opens_addresses_is_given_the_one_to_decide_at() {
+    let mut session = Session::impatient();
+    let capabilities = json!({"elicitation": {"url": {}}});
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": capabilities});
+    let asked = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+    session.client.send(format!("{asked}\n")).await;
+    session.server.line().await;
+    let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}});
+    session.server.send(format!("{}\n", json!({"jsonrpc": "2.0", "id": 1, "result": result}))).await;
+    session.client.line().await;
+    session.client.send(call(2, "write")).await;
+    let pending = session.client.message().await;
+    assert_eq!(pending["error"]["code"], -32042, "{pending}");
+    let url = pending["error"]["data"]["elicitations"][0]["url"].as_str().unwrap();
+    assert!(url.starts_with("http://127.0.0.1:7700/approvals/"), "{url}");
+}
+
+#[tokio::test]
 async fn a_language_that_is_not_understood_is_not_forwarded() {
     let mut session = Session::start();
     session.client.send(modern(1, None).replace("2026-07-28", "2031-01-01")).await;

@@ -14,9 +14,7 @@ use serde_json::value::RawValue;
 use tracing::warn;
 
 use super::{
-    Server,
-    agreed::Agreed,
-    asks,
+    Server, asks,
     channel::Sender,
     session::{Place, Session, id_of},
     upstream::UpstreamError,
@@ -24,6 +22,7 @@ use super::{
 use crate::{
     local::wire::OutcomeReport,
     mcp::{
+        agreed::Agreed,
         envelope::{FromServer, Id, read_from_server},
         known::Origin,
         lane::Answered,

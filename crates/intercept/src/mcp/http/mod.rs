@@ -9,7 +9,7 @@
 //! 1. [`guard`]: who may ask, and from where (`Origin`, `Host`).
 //! 2. [`posted`]: the body, held against its headers ([`revision`], [`headers`]) and taken apart.
 //! 3. [`serve`]: what policy says about each message, and the wait for people ([`clients`], [`held`]) and what
-//!    their client has said that it can do ([`agreed`]).
+//!    their client has said that it can do ([`super::agreed`]).
 //! 4. [`upstream`]: the server, with the credentials that the sidecar keeps: at a URL, or a command whose
 //!    stdio server is presented as one over HTTP, so that nothing else has to know.
 //! 5. [`reply`]: what the server says ([`sse`], [`long`], [`exchange`]), its questions to the client ([`asks`])
@@ -32,7 +32,6 @@
 //! `requestState`, nor `Mcp-*` headers. The caller's own `Authorization` ends here, and the server's
 //! credentials begin here.
 
-mod agreed;
 mod asks;
 mod channel;
 mod clients;

@@ -19,7 +19,6 @@ use tracing::warn;
 
 use super::{
     Server,
-    agreed::client_of,
     channel::{self, Sender},
     exchange::Exchange,
     headers,
@@ -35,6 +34,7 @@ use super::{
 use crate::{
     local::wire::{Direction, OutcomeReport},
     mcp::{
+        agreed::client_of,
         envelope::{self, Envelope, EnvelopeError, MAX_MESSAGE},
         known::Origin,
         lane::Answered,

@@ -9,10 +9,10 @@ use std::{
 
 use http::{HeaderMap, HeaderName};
 
-use super::agreed::Agreed;
 use crate::{
     local::wire::OutcomeReport,
     mcp::{
+        agreed::Agreed,
         envelope::Id,
         lane::{Lane, LaneError},
         revision::Revision,

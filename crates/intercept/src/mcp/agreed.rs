@@ -1,6 +1,6 @@
 //! What a client says of itself, and what it has agreed on with the server.
 
-use crate::mcp::{edit::Members, revision::Revision};
+use super::{edit::Members, revision::Revision};
 
 /// The member of `_meta` that names the client from 2026-07-28 on.
 const CLIENT_KEY: &str = "io.modelcontextprotocol/clientInfo";
@@ -9,17 +9,17 @@ const MAX_NAME: usize = 128;
 
 /// What was settled when a session began.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Agreed {
+pub(crate) struct Agreed {
     pub(super) revision: Revision,
     /// The client's name.
     pub(super) client: Option<String>,
     /// Whether the client can have a person open an address (2025-11-25, URL mode elicitation).
-    pub(super) opens_urls: bool,
+    pub(crate) opens_urls: bool,
 }
 
 impl Agreed {
     /// Reads the parameters of `initialize`, and the server's answer to it.
-    pub(super) fn of(params: Option<&str>, answer: &str) -> Option<Self> {
+    pub(crate) fn of(params: Option<&str>, answer: &str) -> Option<Self> {
         let answer = Members::parse(answer).ok()?;
         let version = Members::parse(answer.get("result")?).ok()?.string("protocolVersion")?;
         let revision = Revision::parse(&version)?;
