@@ -18,7 +18,7 @@
 //! | questions to the client inside an answer | evaluated; one that is refused takes the answer with it |
 //! | tasks | evaluated; policy sees `context.task.own` |
 //! | any other request | evaluated under its own name: without a policy for it, denied (I6) |
-//! | what people have not decided when the client would give up | answered as pending; the same again attaches to it |
+//! | what people have not decided when the client would give up | answered as pending; the same again attaches to it (a task of the sidecar's own over HTTP alone) |
 //! | `notifications/cancelled` of a held request | withdraws it; neither is ever forwarded |
 //! | any request of the server but `ping` | evaluated; the server's other messages pass |
 //! | an answer, of either side, to what is not under way | not forwarded |
