@@ -7,7 +7,6 @@
 use std::{sync::Arc, time::Duration};
 
 use countersign_approval::{Approval, Phase};
-use countersign_model::ApprovalId;
 use countersign_store::{ApprovalFilter, Lane, OutboxMessage, PageError, PageRequest, StoreError, Telling};
 use tokio_util::sync::CancellationToken;
 
@@ -83,8 +82,7 @@ impl Channels {
     }
 
     fn show(&self, approval: &Approval) {
-        let id: ApprovalId = approval.request.id;
-        self.broker.hub.approval_changed(id, approval.version, approval.phase().as_str());
+        self.broker.hub.approval_changed(approval);
     }
 
     async fn count_pending(&self) -> Result<(), StoreError> {

@@ -262,8 +262,8 @@ impl Broker {
     ) -> Result<Approval, CommandError<ApplyRefusal>> {
         let deadline = Instant::now() + timeout;
         let mut watch = self.hub.watch(id);
+        let mut approval = self.approval(id).await?;
         loop {
-            let approval = self.approval(id).await?;
             if agent.is_some_and(|agent| approval.request.agent != agent) {
                 return Err(CommandError::Refused(ApplyRefusal::Unknown(id)));
             }
@@ -271,8 +271,10 @@ impl Broker {
                 return Ok(approval);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if tokio::time::timeout(left, watch.changed()).await.is_err() {
-                return Ok(approval);
+            match tokio::time::timeout(left, watch.changed()).await {
+                Ok(Some(latest)) if latest.version > approval.version => approval = latest,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return Ok(approval),
             }
         }
     }
@@ -355,6 +357,10 @@ impl Broker {
 
     /// Tells whoever has to know, after the change is durable.
     fn tell(&self, approval: &Approval, effects: &[Effect]) {
+        // First whoever waits. A lease that was extended moves a clock, and nothing that anybody could see.
+        if effects.iter().any(|effect| !matches!(effect, Effect::WakeAt(_))) {
+            self.hub.approval_changed(approval);
+        }
         self.crowd.note(approval, effects);
         for effect in effects {
             match effect {
@@ -368,10 +374,6 @@ impl Broker {
                 Effect::Record(occurrence) => self.measure(approval, *occurrence),
                 Effect::TellRequester => {}
             }
-        }
-        // A lease that was extended moves a clock, and nothing that anybody could see.
-        if effects.iter().any(|effect| !matches!(effect, Effect::WakeAt(_))) {
-            self.hub.approval_changed(approval.request.id, approval.version, approval.phase().as_str());
         }
     }
 
