@@ -24,7 +24,7 @@ use tracing::warn;
 
 use super::{
     Server, channel,
-    serve::Job,
+    job::Job,
     sse::{self, Events},
 };
 use crate::{

@@ -39,6 +39,7 @@ mod exchange;
 mod guard;
 mod headers;
 mod held;
+mod job;
 mod listing;
 mod long;
 mod posted;
@@ -48,6 +49,7 @@ mod serve;
 mod session;
 mod sse;
 mod upstream;
+mod waiting;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
