@@ -73,8 +73,7 @@ impl<'a> EventHeader<'a> {
         let mut members = Members::default();
         let mut all_known = true;
         plain_members(bytes, &mut |name, text| all_known &= members.set(name, text))?;
-        let is_object = members.get("body")?.starts_with('{');
-        (all_known && is_object).then(|| members.header())?
+        all_known.then(|| members.header())?
     }
 
     /// Reads any JSON of an event.
@@ -116,38 +115,47 @@ struct Wire<'a> {
     body: &'a RawValue,
 }
 
-/// The members that an event can have.
+/// The members that an event can have, in their canonical order.
 const NAMES: [&str; 12] =
     ["actor", "approval", "at", "body", "digest", "id", "kind", "previous", "seq", "source", "trace_id", "v"];
 
 /// The texts of an event's members, in the order of [`NAMES`].
 #[derive(Default)]
-struct Members<'a>([Option<&'a str>; NAMES.len()]);
+struct Members<'a> {
+    texts: [Option<&'a str>; NAMES.len()],
+    /// The first that can still come: members are in order, and none comes twice.
+    next: usize,
+}
 
 impl<'a> Members<'a> {
     /// Whether an event has such a member.
     fn set(&mut self, name: &str, text: &'a str) -> bool {
-        let place = NAMES.iter().zip(&mut self.0).find(|(known, _)| **known == name);
-        place.map(|(_, place)| *place = Some(text)).is_some()
-    }
-
-    fn get(&self, name: &str) -> Option<&'a str> {
-        NAMES.iter().zip(self.0).find(|(known, _)| **known == name)?.1
+        let left = NAMES.iter().zip(&mut self.texts).skip(self.next);
+        let Some((ahead, (_, place))) = left.enumerate().find(|(_, (known, _))| **known == name) else {
+            return false;
+        };
+        *place = Some(text);
+        self.next += ahead + 1;
+        true
     }
 
     fn header(&self) -> Option<EventHeader<'a>> {
+        let [actor, approval, at, body, digest, id, kind, previous, seq, source, trace_id, v] = self.texts;
+        if !body?.starts_with('{') {
+            return None;
+        }
         Some(EventHeader {
-            v: self.get("v")?.parse().ok()?,
-            id: parsed(self.get("id")?)?,
-            source: parsed(self.get("source")?)?,
-            seq: self.get("seq")?.parse().ok()?,
-            previous: parsed(self.get("previous")?)?,
-            at: parsed(self.get("at")?)?,
-            kind: plain(self.get("kind")?)?.into(),
-            trace_id: optional(self.get("trace_id"), |text| plain(text).map(Cow::from))?,
-            approval: optional(self.get("approval"), parsed)?,
-            digest: optional(self.get("digest"), parsed)?,
-            actor: optional(self.get("actor"), |text| plain(text).map(Cow::from))?,
+            v: v?.parse().ok()?,
+            id: parsed(id?)?,
+            source: parsed(source?)?,
+            seq: seq?.parse().ok()?,
+            previous: parsed(previous?)?,
+            at: parsed(at?)?,
+            kind: plain(kind?)?.into(),
+            trace_id: optional(trace_id, |text| plain(text).map(Cow::from))?,
+            approval: optional(approval, parsed)?,
+            digest: optional(digest, parsed)?,
+            actor: optional(actor, |text| plain(text).map(Cow::from))?,
         })
     }
 }

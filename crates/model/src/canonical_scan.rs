@@ -5,6 +5,8 @@
 //! what is canonical beyond doubt, and leaves the rest (fractions, unusual escapes, member names
 //! beyond ASCII, deep nesting) to the reader that takes its time.
 
+use memchr::memchr2;
+
 /// How deep it follows.
 const MAX_DEPTH: usize = 64;
 /// The most digits of an integer that is exact in a double whatever the digits are.
@@ -97,8 +99,12 @@ impl<'a> Scan<'a> {
         self.expect(b"\"")?;
         let start = self.rest;
         loop {
-            let special = self.rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))?;
-            let (_, from) = self.rest.split_at_checked(special)?;
+            let special = memchr2(b'"', b'\\', self.rest)?;
+            let (plain, from) = self.rest.split_at_checked(special)?;
+            // All of them at a time: a look that stops at the first is several times slower.
+            if plain.iter().fold(false, |found, byte| found | (*byte < 0x20)) {
+                return None;
+            }
             match from {
                 [b'"', after @ ..] => {
                     self.rest = after;
