@@ -5,8 +5,6 @@
 //! what is canonical beyond doubt, and leaves the rest (fractions, unusual escapes, member names
 //! beyond ASCII, deep nesting) to the reader that takes its time.
 
-use memchr::memchr2;
-
 /// How deep it follows.
 const MAX_DEPTH: usize = 64;
 /// The most digits of an integer that is exact in a double whatever the digits are.
@@ -56,9 +54,9 @@ impl<'a> Scan<'a> {
 
     /// An object; tells of each member's name and the text of its value.
     fn members(&mut self, depth: usize, member: &mut dyn FnMut(&'a [u8], &'a [u8])) -> Option<()> {
-        self.expect(b"{")?;
+        self.byte(b'{')?;
         let mut last: Option<&[u8]> = None;
-        if self.expect(b"}").is_some() {
+        if self.byte(b'}').is_some() {
             return Some(());
         }
         loop {
@@ -70,25 +68,25 @@ impl<'a> Scan<'a> {
                 return None;
             }
             last = Some(name);
-            self.expect(b":")?;
+            self.byte(b':')?;
             let value = self.rest;
             self.value(depth + 1)?;
             member(name, value.get(..value.len() - self.rest.len())?);
-            if self.expect(b",").is_none() {
-                return self.expect(b"}");
+            if self.byte(b',').is_none() {
+                return self.byte(b'}');
             }
         }
     }
 
     fn array(&mut self, depth: usize) -> Option<()> {
-        self.expect(b"[")?;
-        if self.expect(b"]").is_some() {
+        self.byte(b'[')?;
+        if self.byte(b']').is_some() {
             return Some(());
         }
         loop {
             self.value(depth + 1)?;
-            if self.expect(b",").is_none() {
-                return self.expect(b"]");
+            if self.byte(b',').is_none() {
+                return self.byte(b']');
             }
         }
     }
@@ -96,15 +94,10 @@ impl<'a> Scan<'a> {
     /// A string with no escapes but the short ones that RFC 8785 §3.2.2.2 demands. Returns what is
     /// between its quotes.
     fn string(&mut self) -> Option<&'a [u8]> {
-        self.expect(b"\"")?;
+        self.byte(b'"')?;
         let start = self.rest;
         loop {
-            let special = memchr2(b'"', b'\\', self.rest)?;
-            let (plain, from) = self.rest.split_at_checked(special)?;
-            // All of them at a time: a look that stops at the first is several times slower.
-            if plain.iter().fold(false, |found, byte| found | (*byte < 0x20)) {
-                return None;
-            }
+            let (_, from) = self.rest.split_at_checked(special(self.rest)?)?;
             match from {
                 [b'"', after @ ..] => {
                     self.rest = after;
@@ -116,8 +109,14 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Goes past one byte, if it comes next.
+    fn byte(&mut self, byte: u8) -> Option<()> {
+        let (first, after) = self.rest.split_first()?;
+        (*first == byte).then(|| self.rest = after)
+    }
+
     fn integer(&mut self) -> Option<()> {
-        let is_negative = self.expect(b"-").is_some();
+        let is_negative = self.byte(b'-').is_some();
         let digits = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (number, after) = self.rest.split_at_checked(digits)?;
         let is_exact = match number {
@@ -131,17 +130,57 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// Where the first byte is that no string holds as it is: a quote, a backslash or a control character.
+fn special(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    let mut left = bytes;
+    while let Some((eight, after)) = left.split_first_chunk::<8>() {
+        let found = special_of_eight(u64::from_le_bytes(*eight));
+        if found != 0 {
+            return Some(from + found.trailing_zeros() as usize / 8);
+        }
+        from += 8;
+        left = after;
+    }
+    left.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).map(|position| from + position)
+}
+
+/// The highest bit of each of eight bytes that is special. Eight at a time is several times faster than one by
+/// one. What is above a special byte may be marked, too: the first mark counts.
+const fn special_of_eight(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    const fn below(word: u64, least: u64) -> u64 {
+        word.wrapping_sub(ONES * least) & !word & HIGH
+    }
+    let quotes = below(word ^ (ONES * b'"' as u64), 1);
+    let backslashes = below(word ^ (ONES * b'\\' as u64), 1);
+    quotes | backslashes | below(word, 0x20)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    use super::is_plainly_canonical;
+    use super::{is_plainly_canonical, special};
     use crate::{canonical::to_canonical_json, strict_json};
 
     fn is_canonical(text: &str) -> bool {
         let value = strict_json::parse(text.as_bytes());
         value.is_ok_and(|value| to_canonical_json(&value).is_ok_and(|canonical| canonical == text))
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_special_byte_is_found(
+            bytes in prop::collection::vec(prop_oneof![4 => any::<u8>(), 1 => Just(b'"'), 1 => Just(0x1f)], 0..40),
+            plain in "[a-zé ]{0,40}",
+        ) {
+            let bytes = [plain.as_bytes(), &bytes].concat();
+            let first = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+            prop_assert_eq!(special(&bytes), first);
+        }
     }
 
     #[test]
