@@ -2,6 +2,7 @@
 //! sidecar; and how much memory a long result takes on its way.
 
 #![allow(
+    clippy::cast_precision_loss,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -14,6 +15,7 @@ use std::{
     env, fs,
     io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Instant,
 };
 
@@ -27,7 +29,7 @@ use axum::{
 use bytes::Bytes;
 use countersign_tests::{
     Site,
-    measure::{quantile, quick},
+    measure::{quantile, quick, resident},
 };
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Full};
@@ -44,6 +46,10 @@ const LONG: &str =
 const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"done"}]}}"#;
 const TOOLS: &str =
     r#"{"jsonrpc":"2.0","id":"countersign-list-0","result":{"tools":[{"name":"read"},{"name":"long"}]}}"#;
+const BEGIN: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
+const BEGUN: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{}}}"#;
+/// How many sessions are begun and left idle.
+const SESSIONS: usize = 4_000;
 /// The long result, in pieces.
 const PIECE: usize = 64 * 1024;
 const PIECES: usize = 1_600;
@@ -79,6 +85,12 @@ async fn answer(body: Bytes) -> Response {
         let pieces = std::iter::once(head).chain(std::iter::repeat_n(piece, PIECES)).chain([tail]);
         let body = Body::from_stream(futures::stream::iter(pieces).map(Ok::<_, Infallible>));
         return Response::builder().header(header::CONTENT_TYPE, "text/event-stream").body(body).unwrap();
+    }
+    if body.windows(12).any(|window| window == b"\"initialize\"") {
+        static SESSION: AtomicUsize = AtomicUsize::new(0);
+        let session = format!("session-{:032}", SESSION.fetch_add(1, Ordering::Relaxed));
+        let answer = Response::builder().header(header::CONTENT_TYPE, "application/json");
+        return answer.header("mcp-session-id", session).body(Body::from(BEGUN)).unwrap();
     }
     let is_list = body.windows(12).any(|window| window == b"\"tools/list\"");
     let json = if is_list { TOOLS } else { RESULT };
@@ -184,8 +196,24 @@ fn peak(process: u32) -> u64 {
 }
 
 fn permit_calls(files: &mut BTreeMap<String, String>) {
-    let policy = "permit (principal, action == Mcp::Action::\"tools/call\", resource);";
+    let policy =
+        "permit (principal, action in [Mcp::Action::\"tools/call\", Mcp::Action::\"initialize\"], resource);";
     files.insert("policies/mcp.cedar".to_owned(), policy.to_owned());
+}
+
+/// Begins sessions and leaves them alone.
+async fn sessions(site: &Site, sidecar: &str) {
+    let mut caller = Caller::connect(sidecar, "/mcp/files", &site.mcp_token).await;
+    // What the first calls cost, they cost once.
+    for _ in 0..SESSIONS / 20 {
+        caller.call(CALL).await;
+    }
+    let (_, before) = resident(site.sidecar_id());
+    for _ in 0..SESSIONS {
+        caller.call(BEGIN).await;
+    }
+    let (_, after) = resident(site.sidecar_id());
+    println!("\nan idle session costs the sidecar {:.1} kB", (after - before) * 1e3 / SESSIONS as f64);
 }
 
 #[tokio::main]
@@ -210,6 +238,7 @@ async fn measure() {
         way("null proxy", &null.address, "/mcp"),
         way("sidecar", &sidecar, "/mcp/files"),
     ];
+    sessions(&site, &sidecar).await;
     let count = if quick() { 2_000 } else { 20_000 };
     let mut medians = [Vec::new(), Vec::new()];
     for (number, how) in ["sequential", "16 at a time"].into_iter().enumerate() {
