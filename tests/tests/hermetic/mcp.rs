@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{Json, Router, extract::State, routing::post};
-use countersign_tests::{Site, binary, eventually};
+use countersign_tests::{Dev, DevOptions, Site, binary, eventually};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -171,4 +171,23 @@ async fn a_command_is_a_server_like_any_other() {
     let environment = fs::read_to_string(folder.path().join("environment")).unwrap();
     assert!(environment.contains("CARGO_PKG_NAME=") && environment.contains("PATH="), "{environment}");
     assert!(!environment.contains("CARGO_MANIFEST_DIR="), "{environment}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_can_be_named_on_the_command_line_of_dev() {
+    let (url, calls) = server().await;
+    let args = vec!["--mcp-port".to_owned(), "0".to_owned(), "--mcp".to_owned(), format!("files={url}")];
+    let dev = Dev::start(DevOptions { starter: true, args, ..DevOptions::default() });
+    let call = async |tool: &str, path: &str| -> Value {
+        let params = json!({"name": tool, "arguments": {"path": path}});
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        let request = reqwest::Client::new().post(format!("{}/mcp/files", dev.text("mcp")));
+        let request = request.bearer_auth(dev.text("mcp_token")).header("accept", "application/json");
+        request.json(&message).send().await.unwrap().json().await.unwrap()
+    };
+    assert_eq!(call("read_text_file", "a").await["result"], json!({"content": []}));
+    // What cannot be judged is denied: it has no path.
+    let refused = call("write_file", "").await;
+    assert_eq!(refused["result"]["isError"], true, "{refused}");
+    assert_eq!(*calls.lock().unwrap(), ["read_text_file"]);
 }

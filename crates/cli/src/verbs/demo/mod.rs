@@ -63,7 +63,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     stage.title("Countersign: an agent works, and people decide what matters.");
     let wish = Wish {
         data: folder.path().join("data"),
-        ports: Ports { api: 0, link: 0, check: 0 },
+        ports: Ports { api: 0, link: 0, check: 0, mcp: 0 },
+        mcp: Vec::new(),
         bundle: None,
         trust_subject: false,
     };

@@ -1,6 +1,7 @@
 //! `countersign dev`: a control plane and one enrolled sidecar in one process, for development.
 
 mod people;
+mod server;
 pub(crate) mod stack;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -10,6 +11,7 @@ use clap::Args;
 use countersign_telemetry as telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::server::McpServer;
 pub(crate) use self::stack::{Ports, Stack, Wish};
 use crate::{
     bundle_dir,
@@ -26,6 +28,7 @@ reviewer-one@example.com and reviewer-two@example.com can. All of it listens on 
 Examples:
   countersign dev
   countersign dev --bundle policy --data /tmp/countersign
+  countersign dev --mcp \"files=npx -y @modelcontextprotocol/server-filesystem .\"
   COUNTERSIGN_SOCKET=countersign-data/sidecar/sidecar.sock countersign exec -- ls")]
 pub(crate) struct Arguments {
     /// The folder for keys, the store and the spool. Starting again with it goes on where it was.
@@ -43,6 +46,13 @@ pub(crate) struct Arguments {
     /// The port of the check API; 0 for any.
     #[arg(long, value_name = "PORT", default_value_t = 7702)]
     check: u16,
+    /// An MCP server that agents reach through the sidecar over HTTP: NAME=URL, or NAME=COMMAND with the words
+    /// separated by spaces. May be given more than once.
+    #[arg(long, value_name = "NAME=PLACE")]
+    mcp: Vec<McpServer>,
+    /// The port on which they are reached; 0 for any.
+    #[arg(long, value_name = "PORT", default_value_t = 7703)]
+    mcp_port: u16,
     /// Takes the subject that callers of the check API assert for the principal: for callers that are
     /// themselves trusted policy enforcement points.
     #[arg(long)]
@@ -60,7 +70,13 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
     let telemetry = telemetry::init(&settings, None)?;
     let wish = Wish {
         data: arguments.data,
-        ports: Ports { api: arguments.api, link: arguments.link, check: arguments.check },
+        ports: Ports {
+            api: arguments.api,
+            link: arguments.link,
+            check: arguments.check,
+            mcp: arguments.mcp_port,
+        },
+        mcp: arguments.mcp,
         bundle: arguments.bundle.as_deref().map(bundle_dir::read).transpose()?,
         trust_subject: arguments.trust_subject,
     };
@@ -96,6 +112,12 @@ async fn tell(stack: &Stack) -> Result<()> {
     println!("  {} {}", dim("check API"), places.check);
     println!("            {}", dim(&format!("its token: {}", places.check_token_file().display())));
     println!("  {} {}", dim("socket   "), places.socket.display());
+    if let Some(mcp) = &places.mcp {
+        for server in &mcp.servers {
+            println!("  {} {}/mcp/{server}", dim("MCP      "), mcp.address);
+        }
+        println!("            {}", dim(&format!("its bearer token: {}", places.mcp_token_file().display())));
+    }
     println!("  {} {} (UDP)", dim("link     "), places.link);
     println!("  {} {}", dim("data     "), places.data.display());
     println!("            {}", dim(&format!("API tokens: {}", stack.people.file().display())));

@@ -13,10 +13,14 @@ use countersign_control_plane::{App, Running as Control, config::Config as Contr
 use countersign_model::{Digest, Seconds, TrustDomain};
 use countersign_pki::{Identity, JoinToken};
 use countersign_policy::{BundleFiles, Template};
+use countersign_settings::Sources;
 use countersign_sidecar::{Config as SidecarConfig, Running as Beside, Sidecar};
 use serde_json::{Value, json};
 
-use super::people::{OWNER, People};
+use super::{
+    people::{OWNER, People},
+    server::McpServer,
+};
 use crate::{
     api::{Api, ApiError},
     credentials::Credentials,
@@ -44,6 +48,8 @@ pub(crate) struct Wish {
     pub(crate) ports: Ports,
     /// The bundle; the starter bundle, if no policy is in force yet, when `None`.
     pub(crate) bundle: Option<BundleFiles>,
+    /// The MCP servers that agents reach over HTTP.
+    pub(crate) mcp: Vec<McpServer>,
     /// Whether callers of the check API are trusted to say who the principal is.
     pub(crate) trust_subject: bool,
 }
@@ -54,6 +60,7 @@ pub(crate) struct Ports {
     pub(crate) api: u16,
     pub(crate) link: u16,
     pub(crate) check: u16,
+    pub(crate) mcp: u16,
 }
 
 /// Where everything is.
@@ -64,13 +71,28 @@ pub(crate) struct Places {
     pub(crate) check: String,
     pub(crate) socket: PathBuf,
     pub(crate) check_token: String,
+    pub(crate) mcp: Option<McpPlace>,
     pub(crate) data: PathBuf,
+}
+
+/// Where MCP servers are reached over HTTP.
+#[derive(Debug, Clone)]
+pub(crate) struct McpPlace {
+    pub(crate) address: String,
+    pub(crate) token: String,
+    /// The servers' names.
+    pub(crate) servers: Vec<String>,
 }
 
 impl Places {
     /// Where the token of the check API is kept.
     pub(crate) fn check_token_file(&self) -> PathBuf {
         self.data.join("sidecar").join("check-token")
+    }
+
+    /// Where the token for MCP servers is kept.
+    pub(crate) fn mcp_token_file(&self) -> PathBuf {
+        self.data.join("sidecar").join("mcp-token")
     }
 }
 
@@ -87,20 +109,28 @@ impl Stack {
     ///
     /// # Errors
     /// When any of that fails.
-    pub(crate) async fn start(wish: Wish) -> Result<Self> {
+    pub(crate) async fn start(mut wish: Wish) -> Result<Self> {
         let data = private_folder(&wish.data)?;
         let control = start_control(&data, wish.ports).await?;
         let people = People::settle(control.identity(), &data.join("people.json")).await?;
         let url = format!("http://{}", control.api_addr());
         let admin = Api::with(Credentials { url: url.clone(), token: people.admin().token.clone() })?;
-        enforce(&admin, wish.bundle).await?;
-        let sidecar = start_sidecar(&data, wish.ports, wish.trust_subject, &control, &admin).await?;
+        enforce(&admin, wish.bundle.take()).await?;
+        let servers = wish.mcp.iter().map(|server| server.name.clone()).collect();
+        let config = sidecar_config(&data, &wish, &control, &admin).await?;
+        let sidecar = Sidecar::start(config).await.context("the sidecar did not start")?;
+        let mcp = sidecar.mcp().map(|(address, token)| McpPlace {
+            address: format!("http://{address}"),
+            token: token.to_owned(),
+            servers,
+        });
         let places = Places {
             api: url,
             link: control.link_addr().to_string(),
             check: format!("http://{}", sidecar.check_addr()),
             socket: sidecar.socket().to_owned(),
             check_token: sidecar.check_token().to_owned(),
+            mcp,
             data,
         };
         let stack = Self { control, sidecar, places, people };
@@ -125,8 +155,8 @@ impl Stack {
 
     /// Where everything is, for programs.
     pub(crate) fn summary(&self) -> Value {
-        let Places { api, link, check, socket, check_token, data } = &self.places;
-        json!({
+        let Places { api, link, check, socket, check_token, mcp, data } = &self.places;
+        let mut summary = json!({
             "ready": true,
             "api": api,
             "link": link,
@@ -136,7 +166,12 @@ impl Stack {
             "admin_token": self.people.admin().token,
             "reviewers": self.people.reviewers(),
             "data": data,
-        })
+        });
+        if let (Some(mcp), Some(members)) = (mcp, summary.as_object_mut()) {
+            members.insert("mcp".to_owned(), json!(mcp.address));
+            members.insert("mcp_token".to_owned(), json!(mcp.token));
+        }
+        summary
     }
 
     /// A link that signs whoever holds the token in to the console, once.
@@ -216,22 +251,24 @@ fn is_not_found(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<ApiError>(), Some(ApiError::Refused { status: 404, .. }))
 }
 
-async fn start_sidecar(
-    data: &Path,
-    ports: Ports,
-    trust_subject: bool,
-    control: &Control,
-    admin: &Api,
-) -> Result<Beside> {
+async fn sidecar_config(data: &Path, wish: &Wish, control: &Control, admin: &Api) -> Result<SidecarConfig> {
     let home = data.join("sidecar");
-    let mut config = SidecarConfig::new(&home, control.link_addr().to_string());
+    let pair = |key: &str, text: String| (key.to_owned(), text);
+    let mut flags = vec![
+        pair("data", home.to_string_lossy().into_owned()),
+        pair("control", control.link_addr().to_string()),
+        pair("mcp.listen", loopback(wish.ports.mcp).to_string()),
+    ];
+    flags.extend(wish.mcp.iter().enumerate().flat_map(|(number, server)| server.settings(number)));
+    let mut config = SidecarConfig::load(&Sources { flags, ..Sources::default() })?;
+    config.data.clone_from(&home);
     config.agent = Some(AGENT.parse()?);
     config.console = Some(admin.url().to_owned());
-    config.check.listen = loopback(ports.check);
-    config.check.trust_subject = trust_subject;
+    config.check.listen = loopback(wish.ports.check);
+    config.check.trust_subject = wish.trust_subject;
     config.socket.path = socket_elsewhere(&home)?;
     config.join_token = join_token(admin, &home).await?;
-    Sidecar::start(config).await.context("the sidecar did not start")
+    Ok(config)
 }
 
 /// A join token, if the sidecar needs one: at first, and after its certificate has run out.
