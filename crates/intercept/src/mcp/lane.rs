@@ -81,11 +81,6 @@ impl<T> Lane<T> {
         Ok(withdrawn)
     }
 
-    /// Whether no request of that id is under way.
-    pub(super) fn is_free(&self, id: &Id) -> bool {
-        !self.lock().under_way.contains_key(id)
-    }
-
     /// Notes that a request waits for people. With its requester gone it is withdrawn at once.
     pub(super) fn hold(&self, id: &Id) {
         let mut requests = self.lock();

@@ -50,6 +50,11 @@ pub(crate) enum Pin {
 }
 
 impl Asked {
+    /// A request that policy does not look at.
+    pub(crate) fn unruled(call: Call) -> Self {
+        Self { call, rules: OutputRules::default(), instructions: None }
+    }
+
     /// Which answers to it have to be looked at before the client sees them.
     pub(crate) fn review(&self) -> Review {
         let method = &self.call.method;

@@ -68,6 +68,31 @@ async fn an_answer_on_another_stream_is_treated_alike() {
     assert_eq!(answer["result"]["content"][0]["text"], "[withheld by policy]");
 }
 
+/// A client takes an answer by its id alone, while the stream of its call is still open and after that has
+/// broken off with no way to come back.
+#[tokio::test]
+async fn an_answer_finds_no_way_around_on_a_stream_that_is_not_its_own() {
+    let stage = Stage::start(PATIENCE).await;
+    let in_session = |request: reqwest::RequestBuilder| request.header("mcp-session-id", "abc");
+    let (own, answer) = stream();
+    stage.will_answer(answer);
+    let mut response = in_session(stage.post(call(1, "list").to_string())).send().await.unwrap();
+    let (other, answer) = stream();
+    stage.will_answer(answer);
+    let mut listening = in_session(stage.request(reqwest::Method::GET)).send().await.unwrap();
+    other.send(format!("data: {}\n\n", result(KEY)).into()).unwrap();
+    let redacted = next_event(&mut listening).await.unwrap();
+    assert_eq!(redacted["result"]["content"][0]["text"], "[withheld by policy]");
+    drop(own);
+    assert_eq!(next_event(&mut response).await, None);
+    // Once more, and long enough to be passed on unread: nobody waits for it any more.
+    let notice = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "end"}});
+    for text in [KEY.to_owned(), format!("{}{KEY}", "x".repeat(2 * 1024 * 1024))] {
+        other.send(format!("data: {}\n\ndata: {notice}\n\n", result(&text)).into()).unwrap();
+        assert!(next_event(&mut listening).await.is_none_or(|event| event == notice));
+    }
+}
+
 async fn connect(stage: &Stage, instructions: &str) -> Value {
     let result = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "instructions": instructions});
     stage.will_answer(json_answer(json!({"jsonrpc": "2.0", "id": 1, "result": result}).to_string()));

@@ -12,6 +12,8 @@ mod answers;
 mod asking;
 mod holding;
 mod listing;
+#[path = "../common/outputs.rs"]
+mod outputs;
 mod passing;
 mod program;
 mod sessions;

@@ -18,15 +18,13 @@ use countersign_intercept::{
         servers::Shared,
     },
 };
-use countersign_policy::{Bundle, BundleFiles};
-use countersign_testkit::{
-    World,
-    world::{REQUIREMENTS, eventually},
-};
+use countersign_testkit::{World, world::eventually};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+
+use crate::outputs;
 
 const POLICIES: &str = r#"
 permit (principal, action in [
@@ -50,29 +48,6 @@ unless { context.approvals.contains("sre") };
 @id("mcp.sampling") @reason("No model is lent out")
 forbid (principal, action == Mcp::Action::"sampling/createMessage", resource);
 "#;
-
-const OUTPUTS: &str = r#"
-[outputs.keys]
-tools = "list"
-pattern = "AKIA[0-9A-Z]{16}"
-do = "redact"
-[outputs.private-keys]
-tools = "secret"
-pattern = "PRIVATE KEY"
-do = "refuse"
-reason = "Private keys stay where they are"
-"#;
-
-fn bundle() -> Bundle {
-    let files = [
-        ("bundle.toml", "name = \"test\""),
-        ("policies/mcp.cedar", POLICIES),
-        ("approvals.toml", REQUIREMENTS),
-        ("outputs.toml", OUTPUTS),
-    ];
-    let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
-    Bundle::load(&BundleFiles::new(files.into()).unwrap()).unwrap()
-}
 
 /// What the server got.
 #[derive(Debug, Clone)]
@@ -130,7 +105,7 @@ impl Stage {
     /// A listener before any server.
     pub(crate) async fn before(upstream: UpstreamSettings, patience: Duration) -> Self {
         let world = World::new();
-        world.activate_bundle(2, bundle());
+        world.activate_bundle(2, outputs::bundle(POLICIES));
         let stop = CancellationToken::new();
         let console = Some("https://console.example/".to_owned());
         let shared = Shared { console, stop: stop.clone(), ..Shared::default() };

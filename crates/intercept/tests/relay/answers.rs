@@ -1,11 +1,13 @@
 //! What an agent may not see of what a server answers, and what a server tells models to do.
 
 use countersign_gate::record::Kind;
-use countersign_policy::{Bundle, BundleFiles};
-use countersign_testkit::world::{REQUIREMENTS, eventually};
+use countersign_testkit::world::eventually;
 use serde_json::{Value, json};
 
-use crate::stage::{Session, call};
+use crate::{
+    outputs,
+    stage::{Session, call},
+};
 
 const POLICIES: &str = r#"
 permit (principal, action in [Mcp::Action::"initialize", Mcp::Action::"tools/call"], resource);
@@ -15,29 +17,9 @@ when { context has instructions }
 unless { context.approvals.contains("sre") };
 "#;
 
-const OUTPUTS: &str = r#"
-[outputs.keys]
-tools = "list"
-pattern = "AKIA[0-9A-Z]{16}"
-do = "redact"
-[outputs.private-keys]
-tools = "secret"
-pattern = "PRIVATE KEY"
-do = "refuse"
-reason = "Private keys stay where they are"
-"#;
-
 fn session() -> Session {
     let session = Session::start();
-    let files = [
-        ("bundle.toml", "name = \"test\""),
-        ("policies/mcp.cedar", POLICIES),
-        ("approvals.toml", REQUIREMENTS),
-        ("outputs.toml", OUTPUTS),
-    ];
-    let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
-    let bundle = Bundle::load(&BundleFiles::new(files.into()).unwrap()).unwrap();
-    session.sidecar.world.activate_bundle(3, bundle);
+    session.sidecar.world.activate_bundle(3, outputs::bundle(POLICIES));
     session
 }
 

@@ -14,5 +14,7 @@ mod asking;
 mod common;
 mod holding;
 mod listing;
+#[path = "../common/outputs.rs"]
+mod outputs;
 mod passing;
 mod stage;

@@ -75,17 +75,12 @@ impl Exchange {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What an answer answers: a request of this exchange, or of one whose stream broke off.
-    fn answers(&self, id: &Id) -> Option<Asked> {
-        let here =
-            self.asked().iter().find(|(asked, _)| asked.call.id == *id).map(|(asked, _)| asked.clone());
-        here.or_else(|| self.session.left(id))
-    }
-
     /// Whether an answer has to be kept whole, because it may have to be changed, or because those to a
-    /// batch share a stream.
+    /// batch share a stream. On a stream that is for no request, any can come.
     pub(super) fn may_change(&self) -> bool {
-        self.is_batch || self.session.may_change() || self.asked().iter().any(|(asked, _)| asked.may_change())
+        let asked = self.asked();
+        let here = asked.iter().any(|(asked, _)| asked.may_change());
+        self.is_batch || here || asked.is_empty() && self.session.may_change()
     }
 
     /// What becomes of a message, or of a batch of them.
@@ -144,16 +139,28 @@ impl Exchange {
         (success, result): (bool, Option<Digest>),
         text: &[u8],
     ) -> Verdict {
-        let (verdict, ruled) = match &self.answers(id) {
+        let (verdict, ruled) = match &self.session.asked(id) {
             Some(asked) => self.changed(asked, text).await,
-            None => (Verdict::Pass, None),
+            // An error that answers nothing says that something could not be read.
+            None if id.raw() == "null" && !success => (Verdict::Pass, None),
+            None => {
+                warn!("the server answered what it was not asked; not forwarded");
+                return Verdict::Drop;
+            }
         };
         let forged = self.answered(id, OutcomeReport::of_answer(success, result, ruled));
         if forged { Verdict::Drop } else { verdict }
     }
 
+    /// Takes note of an answer that was too long to be looked at. Whether it may end, which it may not if it
+    /// should have been.
+    pub(super) fn passed(&self, id: &Id, outcome: OutcomeReport) -> bool {
+        let unseen = self.session.asked(id).is_some_and(|asked| !asked.may_change());
+        unseen && !self.answered(id, outcome)
+    }
+
     /// Notes that a request is answered. Whether it cannot be, because it was never forwarded.
-    pub(super) fn answered(&self, id: &Id, outcome: OutcomeReport) -> bool {
+    fn answered(&self, id: &Id, outcome: OutcomeReport) -> bool {
         let answered = self.session.calls.answer(id, outcome);
         self.asked().retain(|(asked, _)| asked.call.id != *id);
         self.session.forget(id);
@@ -192,7 +199,9 @@ impl Exchange {
     /// What clients are told whose requests did not get an answer, because the server cannot be reached.
     pub(super) fn failed(&self, error: &UpstreamError) -> Vec<String> {
         let asked = std::mem::take(&mut *self.asked());
-        let answers = asked.iter().map(|(Asked { call, .. }, _)| {
+        // One that was answered on another stream has its answer.
+        let left = asked.iter().filter(|(asked, _)| self.session.asked(&asked.call.id).is_some());
+        let answers = left.map(|(Asked { call, .. }, _)| {
             if matches!(error, UpstreamError::Unreachable(_)) {
                 // Without a connection nothing was delivered; else its outcome is unknown.
                 self.session.calls.answer(&call.id, OutcomeReport::Failed { reason: error.to_string() });
@@ -204,9 +213,9 @@ impl Exchange {
 
     /// The stream has ended. What is not answered yet may be on another one, if the client can come back.
     pub(super) fn ended(&self, resumable: bool) {
-        for (asked, place) in std::mem::take(&mut *self.asked()) {
+        for (_, place) in std::mem::take(&mut *self.asked()) {
             if resumable && !self.revision.is_stateless() {
-                place.leave_resumable(asked);
+                place.leave_resumable();
             }
         }
     }

@@ -30,7 +30,7 @@ use crate::{
         known::Origin,
         lane::Answered,
         revision::Revision,
-        ruling::{self, Call, Pin},
+        ruling::{self, Asked, Call, Pin},
     },
 };
 
@@ -38,6 +38,8 @@ use crate::{
 pub(super) enum Part {
     /// It goes on; nobody decides about it.
     Pass(Bytes),
+    /// A ping: it goes on, and so does what answers it.
+    Ping(Bytes, Call, Place),
     /// It goes on under a permit.
     Permitted(Decided, Box<Permit>),
     /// People are asked about it.
@@ -231,8 +233,11 @@ impl Job {
     }
 
     async fn request(&self, mut raw: Bytes, mut call: Call) -> Result<Part, Rejection> {
-        if call.method == "ping" && self.session.calls.is_free(&call.id) {
-            return Ok(Part::Pass(raw));
+        if call.method == "ping" {
+            return Ok(match Place::take(&self.session, &call.id) {
+                Ok((place, _)) => Part::Ping(raw, call, place),
+                Err(error) => Part::Answered(ruling::unacceptable(&call.id, -32600, &error)),
+            });
         }
         if self.revision.is_stateless()
             && let Err(refused) = self.restore(&mut raw, &mut call)
@@ -285,6 +290,14 @@ impl Job {
         for part in parts {
             match part {
                 Part::Pass(raw) => raws.push(raw),
+                Part::Ping(raw, call, place) => {
+                    // Nobody has to be told how it ended.
+                    drop(self.session.calls.forward(&call.id, || ()));
+                    let asked = Asked::unruled(call);
+                    self.session.note(&asked);
+                    calls.push((asked, place));
+                    raws.push(raw);
+                }
                 Part::Answered(answer) => own.push(answer),
                 Part::Dropped | Part::Held(..) => {}
                 Part::Permitted(Decided { call, pin, .. }, permit) if self.server.known.pin(&call) != pin => {
@@ -301,6 +314,7 @@ impl Job {
                     match self.session.calls.forward(&asked.call.id, || ()) {
                         Some(outcome) => {
                             ruling::start(*permit, outcome);
+                            self.session.note(&asked);
                             calls.push((asked, place));
                             raws.push(raw);
                         }

@@ -168,11 +168,8 @@ fn too_long(
 /// The end of a long message, if it may end.
 fn finish(exchange: &Exchange, long: Long) -> Option<Bytes> {
     let finished = long.finish().and_then(|(answer, end)| {
-        let forged = exchange.answered(
-            &Id::from_raw(&answer.id)?,
-            OutcomeReport::of_answer(answer.success, answer.result, None),
-        );
-        (!forged).then_some(end)
+        let outcome = OutcomeReport::of_answer(answer.success, answer.result, None);
+        exchange.passed(&Id::from_raw(&answer.id)?, outcome).then_some(end)
     });
     if finished.is_none() {
         warn!("a long message of the server is no plain answer; broken off");

@@ -37,8 +37,9 @@ pub(super) struct Session {
     pub(super) asks: Lane<OutcomeReport>,
     /// What the two have agreed on.
     pub(super) agreed: OnceLock<Agreed>,
-    /// What was asked on a stream that broke off, and may be answered on another one.
-    left: Mutex<HashMap<Id, Asked>>,
+    /// What was forwarded and is not answered yet, by its id: a client takes an answer from whichever stream
+    /// it comes on, so whichever it is, the same is done about it.
+    asked: Mutex<HashMap<Id, Asked>>,
 }
 
 impl Session {
@@ -47,23 +48,28 @@ impl Session {
         self.agreed.get().map_or(Revision::March2025, |agreed| agreed.revision)
     }
 
-    /// What was asked under an id on a stream that broke off.
-    pub(super) fn left(&self, id: &Id) -> Option<Asked> {
-        self.lock_left().get(id).cloned()
+    /// A request was forwarded.
+    pub(super) fn note(&self, asked: &Asked) {
+        self.lock_asked().insert(asked.call.id.clone(), asked.clone());
     }
 
-    /// It was answered, or is not waited for any longer. Whether it was left.
+    /// What was asked under an id.
+    pub(super) fn asked(&self, id: &Id) -> Option<Asked> {
+        self.lock_asked().get(id).cloned()
+    }
+
+    /// It was answered, or is not waited for any longer. Whether it was waited for.
     pub(super) fn forget(&self, id: &Id) -> bool {
-        self.lock_left().remove(id).is_some()
+        self.lock_asked().remove(id).is_some()
     }
 
     /// Whether an answer that may come on any stream has to be kept whole.
     pub(super) fn may_change(&self) -> bool {
-        self.lock_left().values().any(Asked::may_change)
+        self.lock_asked().values().any(Asked::may_change)
     }
 
-    fn lock_left(&self) -> MutexGuard<'_, HashMap<Id, Asked>> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_asked(&self) -> MutexGuard<'_, HashMap<Id, Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,9 +155,8 @@ impl Place {
     }
 
     /// The stream has ended before the answer, which may still come on another one.
-    pub(super) fn leave_resumable(mut self, asked: Asked) {
+    pub(super) fn leave_resumable(mut self) {
         let Some(id) = self.id.take() else { return };
-        self.session.lock_left().insert(id.clone(), asked);
         let session = Arc::downgrade(&self.session);
         tokio::spawn(async move {
             tokio::time::sleep(RESUMABLE_FOR).await;
@@ -169,6 +174,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let Some(id) = &self.id {
             self.session.calls.close(id);
+            self.session.forget(id);
         }
     }
 }
