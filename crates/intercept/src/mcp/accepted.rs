@@ -43,7 +43,7 @@ impl Definition {
 }
 
 /// What stands for a text that is not kept.
-const NOT_KEPT: &str = "{}";
+pub(super) const NOT_KEPT: &str = "{}";
 
 /// What is kept in a file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -177,8 +177,10 @@ impl Accepted {
     pub(super) fn instruction_facts(&self) -> Option<Object> {
         let kept = self.lock();
         let (before, now) = (kept.instructions.as_ref()?, kept.given.as_ref()?);
-        let [before, after] =
-            [before, now].map(|definition| format!("{{\"instructions\":{}}}", definition.text));
+        let [before, after] = [before, now].map(|definition| match definition.text.as_str() {
+            NOT_KEPT => NOT_KEPT.to_owned(),
+            text => format!("{{\"instructions\":{text}}}"),
+        });
         let mut facts = Object::new();
         facts.insert("status".to_owned(), json!("changed"));
         facts.insert("definition".to_owned(), json!(now.digest));
@@ -260,5 +262,9 @@ mod tests {
         accepted.accept_instructions(digest.unwrap());
         assert!(accepted.instructed(new, None) && accepted.new_instructions().is_none());
         assert!(open().instructed(new, None) && !open().instructed(old, None));
+        let long = format!("\"{}\"", "x".repeat(MAX_TEXT));
+        assert!(!accepted.instructed(Some(&long), None));
+        let told = accepted.instruction_facts().unwrap()["changes"].to_string();
+        assert!(told.contains("too long"), "a reviewer is never told that nothing has changed: {told}");
     }
 }

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use super::{
-    accepted::{Accepted, Definition, Standing},
+    accepted::{Accepted, Definition, NOT_KEPT, Standing},
     edit::Members,
     mirrored::{Mirrored, mirrored},
     pins::Pinned,
@@ -216,6 +216,9 @@ impl Definitions {
 
 /// What differs between two definitions, member by member.
 pub(super) fn changes(before: &str, after: &str) -> Value {
+    if after == NOT_KEPT {
+        return json!(["it is too long to be shown"]);
+    }
     let (Ok(old), Ok(new)) = (Members::parse(before), Members::parse(after)) else {
         return json!(["its definition cannot be compared"]);
     };
