@@ -11,6 +11,8 @@ use countersign_model::Digest;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::batch;
+
 /// The most bytes that a message to be evaluated may have.
 pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
@@ -107,11 +109,11 @@ pub struct EnvelopeError {
 }
 
 impl EnvelopeError {
-    fn parse(message: impl fmt::Display) -> Self {
+    pub(super) fn parse(message: impl fmt::Display) -> Self {
         Self { id: None, code: -32700, message: format!("not acceptable JSON: {message}") }
     }
 
-    fn invalid(id: Option<&Id>, message: impl Into<String>) -> Self {
+    pub(super) fn invalid(id: Option<&Id>, message: impl Into<String>) -> Self {
         Self { id: id.map(|id| id.raw.clone()), code: -32600, message: message.into() }
     }
 }
@@ -125,8 +127,8 @@ pub fn read(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
         return Err(EnvelopeError::parse(format!("longer than {MAX_MESSAGE} bytes")));
     }
     let text = std::str::from_utf8(bytes).map_err(EnvelopeError::parse)?;
-    if text.trim_start().starts_with('[') {
-        return Err(EnvelopeError::invalid(None, "batches are not accepted; send one message at a time"));
+    if batch::is_batch(bytes) {
+        return Err(EnvelopeError::invalid(None, "a batch is not accepted here; send one message at a time"));
     }
     check_unambiguous(text).map_err(|error| {
         // The id of a message that is otherwise broken, when there is exactly one that everybody sees.

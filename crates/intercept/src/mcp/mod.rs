@@ -23,13 +23,14 @@
 //! | any request of the server but `ping` | evaluated; the server's other messages pass |
 //! | an answer, of either side, to what is not under way | not forwarded |
 //! | whatever two readers could read differently | refused (I6) |
-//! | batches | over HTTP every element is decided, to 2025-03-26; on stdio refused: clients send one message at a time there |
+//! | batches | every element is decided; over HTTP to 2025-03-26, on stdio whatever the revision |
 //!
 //! A refused `tools/call` is answered with a tool result that says so (`isError: true`), so that the
 //! model can read it; other requests with a JSON-RPC error.
 
 mod accepted;
 pub(crate) mod agreed;
+mod batch;
 mod definitions;
 mod edit;
 pub mod envelope;

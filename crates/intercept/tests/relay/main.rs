@@ -10,6 +10,7 @@
 
 mod answers;
 mod asking;
+mod batches;
 #[path = "../common/mod.rs"]
 mod common;
 mod holding;

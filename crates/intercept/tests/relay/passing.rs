@@ -78,7 +78,7 @@ async fn hostile_messages_are_refused_and_never_reach_the_server() {
         (br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read","name":"delete","arguments":{}}}"#, -32700),
         (br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read","arguments":{"a":1,"\u0061":2}}}"#, -32700),
         (br#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call","Params":{"name":"delete"}}"#, -32600),
-        (br#"[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delete"}}]"#, -32600),
+        (br#"[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delete"}}"#, -32700),
         (b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"re\xffad\"}}", -32700),
         (br#"{"jsonrpc":"2.0","id":1,"method":"tools/call"} {"jsonrpc":"2.0","id":2,"method":"ping"}"#, -32700),
         (br#"{"jsonrpc":"2.0","id":null,"method":"tools/call","params":{"name":"delete"}}"#, -32600),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 
 use super::{
     headers,
@@ -13,12 +13,10 @@ use super::{
     session::{Session, Sessions},
 };
 use crate::mcp::{
+    batch,
     envelope::{self, Envelope, EnvelopeError},
     revision::{self, Revision},
 };
-
-/// The most messages of one batch.
-const MAX_BATCH: usize = 100;
 
 /// The code for headers that do not say what the body says (2026-07-28).
 const HEADER_MISMATCH: i32 = -32020;
@@ -82,8 +80,8 @@ fn invalid(id: Option<String>, code: i32, message: impl Into<String>) -> Rejecti
 impl Posted {
     /// Reads a body strictly, and holds it against its headers.
     pub(super) fn read(sessions: &Sessions, headers: &HeaderMap, body: Bytes) -> Result<Self, Rejection> {
-        let is_batch = body.trim_ascii_start().first() == Some(&b'[');
-        let messages = if is_batch { batch(&body)? } else { vec![message(body.clone())?] };
+        let is_batch = batch::is_batch(&body);
+        let messages = if is_batch { messages(&body)? } else { vec![message(body.clone())?] };
         let session = sessions.of(headers);
         let revision = revision(headers, &session, &messages)?;
         // Without sessions every request is alone: others may use its id at the same time.
@@ -156,13 +154,8 @@ fn message(raw: Bytes) -> Result<Message, Rejection> {
     Ok(Message { raw, envelope })
 }
 
-fn batch(body: &Bytes) -> Result<Vec<Message>, Rejection> {
-    let elements: Vec<&RawValue> = serde_json::from_slice(body)
-        .map_err(|error| invalid(None, -32700, format!("not acceptable JSON: {error}")))?;
-    if elements.is_empty() || elements.len() > MAX_BATCH {
-        return Err(invalid(None, -32600, format!("a batch has 1 to {MAX_BATCH} messages")));
-    }
-    elements.into_iter().map(|element| message(body.slice_ref(element.get().as_bytes()))).collect()
+fn messages(body: &Bytes) -> Result<Vec<Message>, Rejection> {
+    batch::elements(body)?.into_iter().map(message).collect()
 }
 
 fn revision(headers: &HeaderMap, session: &Session, messages: &[Message]) -> Result<Revision, Rejection> {

@@ -4,6 +4,7 @@
 //! is decided in a task of its own ([`request`]), so a held call never holds up anything else. What the
 //! server's tools are is the sidecar's to know; where it does not know, the relay asks ([`listing`]).
 
+mod batches;
 mod listing;
 mod request;
 
@@ -26,10 +27,12 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use self::{
+    batches::Batches,
     listing::Listing,
     request::{Request, Told},
 };
 use super::{
+    batch,
     envelope::{self, Envelope, EnvelopeError, FromServer, Id, MAX_MESSAGE},
     framing::{Line, Lines, content},
     lane::{Answered, Lane, LaneError},
@@ -84,6 +87,7 @@ where
         to_client: client_queue,
         calls: Lane::default(),
         asks: Lane::default(),
+        batches: Batches::default(),
         changes: AtomicU64::new(0),
         listing: Listing::default(),
         tasks: TaskTracker::new(),
@@ -100,6 +104,9 @@ where
     relay.asks.abandon();
     relay.tasks.close();
     relay.tasks.wait().await;
+    for answers in relay.batches.rest() {
+        relay.pass(&relay.to_client, answers).await;
+    }
     drop(relay);
     let written = client_writer.await.map_err(std::io::Error::other)?;
     read.and(written)
@@ -136,6 +143,8 @@ struct Relay {
     calls: Lane<Told>,
     /// What the server asks the client.
     asks: Lane<OutcomeReport>,
+    /// The client's batches, until all of their answers have come.
+    batches: Batches,
     /// How often the server has said that its tools have changed.
     changes: AtomicU64,
     /// The lists of tools that are asked for on the relay's own account.
@@ -148,6 +157,7 @@ impl Relay {
         let mut lines = Lines::new(BufReader::new(from), MAX_MESSAGE);
         loop {
             match lines.next().await {
+                Ok(Some(Line::Whole(line))) if batch::is_batch(&line) => self.batch(&line, &to_server).await,
                 Ok(Some(Line::Whole(line))) => self.from_client(line, &to_server).await,
                 Ok(Some(Line::TooLong)) => {
                     let message = format!("longer than {MAX_MESSAGE} bytes");
@@ -163,6 +173,30 @@ impl Relay {
         // The server's input closes once what is being decided has been; a client that only closed its
         // output still gets its answers.
         self.calls.requester_gone();
+    }
+
+    /// Takes a batch apart. What cannot be read is refused without its neighbours.
+    async fn batch(self: &Arc<Self>, line: &Bytes, to_server: &Queue) {
+        let elements = match batch::elements(&line.slice_ref(content(line))) {
+            Ok(elements) => elements,
+            Err(error) => return self.answer_unacceptable(&error).await,
+        };
+        let (mut taken, mut requests, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        for element in elements {
+            match envelope::read(&element) {
+                Err(error) => refused.push(refusal::unacceptable(&error).into()),
+                Ok(envelope) => {
+                    if let Envelope::Request { id, .. } = envelope {
+                        requests.push(id);
+                    }
+                    taken.push(on_a_line(&element));
+                }
+            }
+        }
+        self.send(self.batches.open(requests, refused)).await;
+        for element in taken {
+            self.from_client(element, to_server).await;
+        }
     }
 
     async fn from_client(self: &Arc<Self>, line: Bytes, to_server: &Queue) {
@@ -201,6 +235,9 @@ impl Relay {
         }
         let cancelled = (method == "notifications/cancelled").then_some(params).flatten();
         let id = cancelled.and_then(envelope::cancelled_request);
+        if let Some(id) = &id {
+            self.send(self.batches.forget(id)).await;
+        }
         if id.is_none_or(|id| self.calls.cancel(&id)) {
             self.pass(to_server, line).await;
         }
@@ -214,6 +251,7 @@ impl Relay {
         let mut lines = Lines::new(BufReader::new(from), MAX_SERVER_MESSAGE);
         while let Some(line) = lines.next().await? {
             match line {
+                Line::Whole(line) if batch::is_batch(&line) => self.server_batch(&line, &to_server).await,
                 Line::Whole(line) => self.from_server(line, &to_server).await,
                 Line::TooLong => {
                     warn!(limit = MAX_SERVER_MESSAGE, "a message of the server is too long; not forwarded");
@@ -221,6 +259,19 @@ impl Relay {
             }
         }
         Ok(())
+    }
+
+    /// A server's answers to a batch go the way of any other: what the client is owed together is
+    /// gathered from them again.
+    async fn server_batch(self: &Arc<Self>, line: &Bytes, to_server: &mpsc::WeakSender<Bytes>) {
+        match batch::elements(&line.slice_ref(content(line))) {
+            Ok(elements) => {
+                for element in elements {
+                    self.from_server(on_a_line(&element), to_server).await;
+                }
+            }
+            Err(error) => warn!(%error, "a batch of the server cannot be read; not forwarded"),
+        }
     }
 
     async fn from_server(self: &Arc<Self>, line: Bytes, to_server: &mpsc::WeakSender<Bytes>) {
@@ -268,15 +319,15 @@ impl Relay {
 
     /// Has policy decide about a request, in a task of its own.
     async fn evaluate(self: &Arc<Self>, direction: Direction, call: Call, line: Bytes, to_server: &Queue) {
-        let (opened, back) = match direction {
-            Direction::ToServer => (self.calls.open(&call.id), &self.to_client),
-            Direction::ToClient => (self.asks.open(&call.id), to_server),
+        let opened = match direction {
+            Direction::ToServer => self.calls.open(&call.id),
+            Direction::ToClient => self.asks.open(&call.id),
         };
-        let withdrawn = match opened {
-            Ok(withdrawn) => withdrawn,
-            Err(error) => {
-                let refused = refusal::unacceptable(&in_use(&call.id, error));
-                return self.pass(back, refused.into()).await;
+        let withdrawn = match (opened, direction) {
+            (Ok(withdrawn), _) => withdrawn,
+            (Err(error), Direction::ToServer) => return self.answer_in_use(&call.id, error).await,
+            (Err(error), Direction::ToClient) => {
+                return self.pass(to_server, in_use(&call.id, error)).await;
             }
         };
         let relay = Arc::clone(self);
@@ -289,20 +340,36 @@ impl Relay {
     /// Passes a request on that policy does not look at, and the answer to it.
     async fn pass_request(self: &Arc<Self>, id: &Id, line: Bytes, to_server: &Queue) {
         if let Err(error) = self.calls.open(id) {
-            return self.answer_unacceptable(&in_use(id, error)).await;
+            return self.answer_in_use(id, error).await;
         }
         let Some(answer) = self.calls.forward(id, || ()) else { return };
         self.pass(to_server, line).await;
-        let relay = Arc::clone(self);
+        let (relay, id) = (Arc::clone(self), id.clone());
         self.tasks.spawn(async move {
             if let Ok(told) = answer.await {
-                relay.pass(&relay.to_client, told.line).await;
+                relay.reply(&id, told.line).await;
             }
         });
     }
 
     async fn answer_unacceptable(&self, error: &EnvelopeError) {
         self.pass(&self.to_client, refusal::unacceptable(error).into()).await;
+    }
+
+    async fn answer_in_use(&self, id: &Id, error: LaneError) {
+        self.reply(id, in_use(id, error)).await;
+    }
+
+    /// Answers a request of the client, together with its batch if it came in one.
+    async fn reply(&self, id: &Id, line: Bytes) {
+        self.send(self.batches.answer(id, line)).await;
+    }
+
+    /// What is due to the client now, if anything.
+    async fn send(&self, line: Option<Bytes>) {
+        if let Some(line) = line {
+            self.pass(&self.to_client, line).await;
+        }
     }
 
     async fn pass(&self, queue: &Queue, line: Bytes) {
@@ -322,6 +389,12 @@ fn asks_the_client(method: &str) -> bool {
     method != "ping"
 }
 
-fn in_use(id: &Id, error: LaneError) -> EnvelopeError {
-    EnvelopeError { id: Some(id.raw().to_owned()), code: -32600, message: error.to_string() }
+fn in_use(id: &Id, error: LaneError) -> Bytes {
+    let error = EnvelopeError { id: Some(id.raw().to_owned()), code: -32600, message: error.to_string() };
+    refusal::unacceptable(&error).into()
+}
+
+/// An element of a batch as a message of its own.
+fn on_a_line(element: &Bytes) -> Bytes {
+    [element, &b"\n"[..]].concat().into()
 }

@@ -70,14 +70,6 @@ impl<'a> Request<'a> {
         Self { relay, direction, call, to_server }
     }
 
-    /// Where an answer to the request goes.
-    fn back(&self) -> &Queue {
-        match self.direction {
-            Direction::ToServer => &self.relay.to_client,
-            Direction::ToClient => &self.to_server,
-        }
-    }
-
     fn hold(&self) {
         match self.direction {
             Direction::ToServer => self.relay.calls.hold(&self.call.id),
@@ -217,7 +209,7 @@ impl<'a> Request<'a> {
             Direction::ToClient => {
                 self.close();
                 let error = refusal::error(self.call.id.raw(), denied);
-                return self.relay.pass(self.back(), error.into()).await;
+                return self.relay.pass(&self.to_server, error.into()).await;
             }
         };
         self.answer(answer).await;
@@ -225,10 +217,16 @@ impl<'a> Request<'a> {
 
     async fn answer(&self, message: String) {
         self.close();
-        self.relay.pass(self.back(), terminated(message)).await;
+        match self.direction {
+            Direction::ToServer => self.relay.reply(&self.call.id, terminated(message)).await,
+            Direction::ToClient => self.relay.pass(&self.to_server, terminated(message)).await,
+        }
     }
 
     async fn withdraw(&self, approval: Option<ApprovalId>) {
+        if matches!(self.direction, Direction::ToServer) {
+            self.relay.send(self.relay.batches.forget(&self.call.id)).await;
+        }
         if let Some(approval) = approval
             && let Err(error) = self.relay.settings.sidecar.cancel(approval).await
         {
@@ -247,7 +245,7 @@ impl Relay {
             Review::Every => true,
         };
         if !is_reviewed {
-            self.pass(&self.to_client, line).await;
+            self.reply(&call.id, line).await;
             drop(turn);
             return report(exchange, permit, &outcome).await;
         }
@@ -258,7 +256,7 @@ impl Relay {
         let shown = line.slice_ref(content(&line));
         if shown.len() > MAX_ANSWER {
             let message = ruling::not_let_through(&call.id, "it is too long to be looked at");
-            self.pass(&self.to_client, terminated(message)).await;
+            self.reply(&call.id, terminated(message)).await;
             return report(exchange, permit, &outcome).await;
         }
         let passed = match exchange.show(permit.evaluation, shown, self.settings.patience).await {
@@ -269,7 +267,7 @@ impl Relay {
             }
             Err(error) => terminated(ruling::not_let_through(&call.id, &error.to_string())),
         };
-        self.pass(&self.to_client, passed).await;
+        self.reply(&call.id, passed).await;
     }
 }
 
