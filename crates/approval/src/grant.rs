@@ -127,7 +127,8 @@ pub enum GrantRefusal {
 /// The digest of a requirement's definition, over every field that a bundle can set.
 #[must_use]
 pub fn definition_digest(requirement: &Requirement) -> Digest {
-    let Requirement { name, kind, reviewers, quorum, decide_within, execute_within, grant } = requirement;
+    let Requirement { name, kind, reviewers, quorum, decide_within, execute_within, grant, assurance } =
+        requirement;
     let kind = match kind {
         RequirementKind::Approval => "approval",
         RequirementKind::Confirmation => "confirmation",
@@ -139,12 +140,17 @@ pub fn definition_digest(requirement: &Requirement) -> Digest {
         countersign_model::GrantShape::Uses { uses, within } => (*uses, within.get()),
     };
     // None of the parts can hold a line break.
-    let text = format!(
+    let mut text = format!(
         "requirement v1\n{name}\n{kind}\n{quorum}\n{}\n{}\n{uses}\n{within}\n{}\n",
         decide_within.get(),
         execute_within.get(),
         reviewers.join("\n"),
     );
+    // What later releases added stands there only where it is set, so that the digests of what was defined
+    // before stay what they are. No reviewer has a space, so it cannot be taken for one.
+    if !assurance.is_any() {
+        text.push_str(&format!("assurance {}\n", assurance.as_str()));
+    }
     Digest::of(text.as_bytes())
 }
 

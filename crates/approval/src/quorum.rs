@@ -98,7 +98,9 @@ impl<'a> Matching<'a> {
 
 #[cfg(test)]
 mod tests {
-    use countersign_model::{GrantShape, RequirementKind, ReviewerSelector, Seconds, Timestamp, VoteId};
+    use countersign_model::{
+        Assurance, GrantShape, RequirementKind, ReviewerSelector, Seconds, Timestamp, VoteId,
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -112,6 +114,7 @@ mod tests {
             decide_within: Seconds::new(60),
             execute_within: Seconds::new(60),
             grant: GrantShape::Once,
+            assurance: Assurance::Any,
         }
     }
 
@@ -124,6 +127,7 @@ mod tests {
             at: Timestamp::from_millis(0),
             channel: "test".into(),
             method: "test".into(),
+            assurance: Assurance::Any,
             eligible_for: eligible_for.iter().map(|index| format!("r{index}").parse().unwrap()).collect(),
         }
     }

@@ -1,6 +1,6 @@
 //! The one way from a state to the next, and what the world must be told about it.
 
-use countersign_model::{Timestamp, VoteId};
+use countersign_model::{Assurance, Timestamp, VoteId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -138,6 +138,9 @@ pub enum Refusal {
         /// Who could, as policy names them.
         reviewers: String,
     },
+    /// They could, but not from where they are. Denying is possible from anywhere.
+    #[error("{}", more_surely(*.0))]
+    AssuranceTooLow(Assurance),
     /// They said something else before.
     #[error(
         "you have already voted on this request; an approval can still be turned into a denial, but not otherwise changed"
@@ -187,6 +190,18 @@ pub enum Refusal {
     /// Another outcome was reported before.
     #[error("use {0} already has another outcome")]
     OutcomeKnown(u32),
+}
+
+fn more_surely(needed: Assurance) -> &'static str {
+    match needed {
+        Assurance::Any | Assurance::Console => {
+            "this can be approved in the console only: sign in and decide there; a denial is taken here, too"
+        }
+        Assurance::Passkey => {
+            "this can be approved with your passkey only: open it in the console and confirm with your passkey; \
+             a denial is taken here, too"
+        }
+    }
 }
 
 fn explained(reason: &Option<String>) -> String {

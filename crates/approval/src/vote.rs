@@ -1,6 +1,6 @@
 //! Votes, and the people who cast them.
 
-use countersign_model::{PersonId, RequirementName, Timestamp, VoteId};
+use countersign_model::{Assurance, PersonId, RequirementName, Timestamp, VoteId};
 use serde::{Deserialize, Serialize};
 
 /// The longest reason of a vote, in characters.
@@ -34,6 +34,8 @@ pub struct Voter {
     pub channel: String,
     /// How they signed in.
     pub method: String,
+    /// How surely this vote is theirs: by the sign-in, or by what was proved for this one vote.
+    pub assurance: Assurance,
 }
 
 impl Voter {
@@ -58,6 +60,9 @@ pub struct Vote {
     pub channel: String,
     /// How they had signed in.
     pub method: String,
-    /// The requirements that they were eligible for when they voted. Their word counts for one of them (I4).
+    /// How surely it was theirs.
+    #[serde(default, skip_serializing_if = "Assurance::is_any")]
+    pub assurance: Assurance,
+    /// The requirements that they were eligible for when they voted, as surely as they voted. Their word counts for one of them (I4).
     pub eligible_for: Vec<RequirementName>,
 }

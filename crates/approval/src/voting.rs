@@ -1,6 +1,8 @@
 //! Who may vote, and what a vote does.
 
-use countersign_model::{Requirement, RequirementKind, RequirementName, ReviewerSelector, Timestamp};
+use countersign_model::{
+    Assurance, Requirement, RequirementKind, RequirementName, ReviewerSelector, Timestamp,
+};
 
 use crate::{
     clocks::{limits, over},
@@ -12,11 +14,36 @@ use crate::{
     vote::{MAX_REASON, Vote, VoteDecision, Voter},
 };
 
-/// The requirements that a voter may vote on; a refusal when there is none (I3).
+/// The requirements that a voter's answer counts for; a refusal when there is none (I3). Refusing is safe,
+/// so a denial is taken however surely it is theirs; an approval counts only where that is enough.
 ///
 /// # Errors
-/// Why they may not vote at all, in words for them.
-pub fn eligible(request: &Request, voter: &Voter) -> Result<Vec<RequirementName>, Refusal> {
+/// Why their answer does not count at all, in words for them.
+pub fn eligible(
+    request: &Request,
+    voter: &Voter,
+    decision: VoteDecision,
+) -> Result<Vec<RequirementName>, Refusal> {
+    let open = open_to(request, voter)?;
+    let is_sure = |r: &&&Requirement| decision == VoteDecision::Deny || r.assurance <= voter.assurance;
+    let names: Vec<_> = open.iter().filter(is_sure).map(|r| r.name.clone()).collect();
+    match open.iter().map(|r| r.assurance).min() {
+        Some(least) if names.is_empty() => Err(Refusal::AssuranceTooLow(least)),
+        _ => Ok(names),
+    }
+}
+
+/// The assurance with which an approval of this voter would count for everything that they may vote on;
+/// `None` when theirs is enough for that, or when they may not vote at all.
+#[must_use]
+pub fn wanting(request: &Request, voter: &Voter) -> Option<Assurance> {
+    let open = open_to(request, voter).ok()?;
+    let most = open.iter().map(|r| r.assurance).max()?;
+    (most > voter.assurance).then_some(most)
+}
+
+/// The requirements that a voter may vote on, if only surely enough.
+fn open_to<'a>(request: &'a Request, voter: &Voter) -> Result<Vec<&'a Requirement>, Refusal> {
     // What the credential is comes first, and who the person is second: no role outweighs either (I3).
     if voter.agent {
         return Err(Refusal::AgentCredential);
@@ -25,8 +52,8 @@ pub fn eligible(request: &Request, voter: &Voter) -> Result<Vec<RequirementName>
         return Err(Refusal::MachineCredential);
     }
     let fits = |requirement: &&Requirement| may_vote_on(request, requirement, voter);
-    let names: Vec<_> = request.requirements.iter().filter(fits).map(|r| r.name.clone()).collect();
-    if names.is_empty() { Err(why_not(request, voter)) } else { Ok(names) }
+    let open: Vec<_> = request.requirements.iter().filter(fits).collect();
+    if open.is_empty() { Err(why_not(request, voter)) } else { Ok(open) }
 }
 
 fn may_vote_on(request: &Request, requirement: &Requirement, voter: &Voter) -> bool {
@@ -99,16 +126,21 @@ impl Approval {
     pub(crate) fn vote(&mut self, ballot: &Ballot<'_>, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
         let earlier = self.votes.iter().rev().find(|vote| vote.person == ballot.voter.person);
         let is_person = !ballot.voter.machine && !ballot.voter.agent;
-        let repeated = |vote: &Vote| vote.decision == ballot.decision && vote.reason == *ballot.reason;
+        let surer = |vote: &Vote| vote.assurance < ballot.voter.assurance;
+        let repeated =
+            |vote: &Vote| vote.decision == ballot.decision && vote.reason == *ballot.reason && !surer(vote);
         if is_person && earlier.is_some_and(repeated) {
             return Ok(Vec::new());
         }
-        let eligible_for = eligible(&self.request, ballot.voter)?;
+        let eligible_for = eligible(&self.request, ballot.voter, ballot.decision)?;
         if self.state != State::Pending {
             return Err(self.too_late());
         }
-        // While it is pending, an earlier vote was an approval. Turning it into a denial is safe.
-        if earlier.is_some() && ballot.decision == VoteDecision::Approve {
+        // While it is pending, an earlier vote was an approval. Turning it into a denial is safe, and giving
+        // it more surely takes the earlier one's place where it counts for more than that did.
+        let adds =
+            |vote: &Vote| surer(vote) && eligible_for.iter().any(|name| !vote.eligible_for.contains(name));
+        if ballot.decision == VoteDecision::Approve && earlier.is_some_and(|vote| !adds(vote)) {
             return Err(Refusal::AlreadyVoted);
         }
         if ballot.reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON) {
@@ -160,6 +192,7 @@ impl Ballot<'_> {
             at,
             channel: self.voter.channel.clone(),
             method: self.voter.method.clone(),
+            assurance: self.voter.assurance,
             eligible_for,
         }
     }

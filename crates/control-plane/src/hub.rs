@@ -146,6 +146,7 @@ mod tests {
             decide_within: Seconds::new(900),
             execute_within: Seconds::new(300),
             grant: Default::default(),
+            assurance: Default::default(),
         };
         let submission = Submission {
             key: "key".to_owned(),

@@ -31,7 +31,9 @@ pub use identity::{AgentName, PersonId, SpiffeId, TrustDomain};
 pub use operation::{Action, Object, Operation, Resource, Subject};
 pub use projection::Projection;
 pub use provenance::Provenance;
-pub use requirement::{GrantShape, Requirement, RequirementKind, RequirementName, ReviewerSelector};
+pub use requirement::{
+    Assurance, GrantShape, Requirement, RequirementKind, RequirementName, ReviewerSelector,
+};
 pub use time::{Seconds, Timestamp};
 
 /// The number of a policy bundle. Revisions are given out by the control plane, start at 1 and only grow.

@@ -124,6 +124,37 @@ pub enum RequirementKind {
     Confirmation,
 }
 
+/// How surely an approval has to be the person's own, weakest first. A stronger one counts for a weaker one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Assurance {
+    /// Any sign-in: a chat account that the person linked, or their API token.
+    #[default]
+    Any,
+    /// A session in the console, where the whole request is in front of them.
+    Console,
+    /// Their passkey, for this one decision.
+    Passkey,
+}
+
+impl Assurance {
+    /// The word for it in `approvals.toml` and in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Console => "console",
+            Self::Passkey => "passkey",
+        }
+    }
+
+    /// Whether it is the weakest, which asks for nothing. Left out where it would be written.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        *self == Self::Any
+    }
+}
+
 /// How often, and for how long, an approved operation may run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum GrantShape {
@@ -202,6 +233,9 @@ pub struct Requirement {
     /// How often the approved operation may run.
     #[serde(default)]
     pub grant: GrantShape,
+    /// How surely an approval has to be the person's own. A denial is taken from anywhere.
+    #[serde(default, skip_serializing_if = "Assurance::is_any")]
+    pub assurance: Assurance,
 }
 
 impl Requirement {

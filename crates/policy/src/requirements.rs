@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use countersign_model::{
-    GrantShape, Requirement, RequirementKind, RequirementName, ReviewerSelector, Seconds,
+    Assurance, GrantShape, Requirement, RequirementKind, RequirementName, ReviewerSelector, Seconds,
 };
 
 use crate::{
@@ -44,6 +44,7 @@ fn read_requirement(
     let decide_within: Option<Seconds> = section.get("decide_within", problems);
     let execute_within: Option<Seconds> = section.get("execute_within", problems);
     let grant: Option<GrantShape> = section.get("grant", problems);
+    let assurance: Option<Assurance> = section.get("assurance", problems);
     let name = match name.parse::<RequirementName>() {
         Ok(name) => name,
         Err(error) => {
@@ -59,6 +60,7 @@ fn read_requirement(
         decide_within: decide_within.unwrap_or(Requirement::DEFAULT_DECIDE_WITHIN),
         execute_within: execute_within.unwrap_or(Requirement::DEFAULT_EXECUTE_WITHIN),
         grant: grant.unwrap_or_default(),
+        assurance: assurance.unwrap_or_default(),
     })
 }
 
@@ -134,6 +136,7 @@ mod tests {
         assert!(problems.is_empty(), "{problems}");
         let requirement = &read[&"x".parse().unwrap()];
         assert_eq!((requirement.quorum, requirement.grant), (1, GrantShape::Once));
+        assert_eq!(requirement.assurance, Assurance::Any);
         assert_eq!(requirement.decide_within, Seconds::new(900));
     }
 
@@ -163,6 +166,17 @@ mod tests {
         ] {
             assert_eq!(problems(&format!("[requirements.x]\n{body}\n")), [""; 0], "{body}");
         }
+    }
+
+    #[test]
+    fn an_assurance_is_one_of_three() {
+        let text = |word| format!("[requirements.x]\nreviewers = [\"*\"]\nassurance = \"{word}\"\n");
+        for assurance in [Assurance::Any, Assurance::Console, Assurance::Passkey] {
+            let mut problems = Problems::default();
+            let read = read("a", text(assurance.as_str()).as_bytes(), &mut problems);
+            assert_eq!(read[&"x".parse().unwrap()].assurance, assurance);
+        }
+        assert!(problems(&text("phone"))[0].contains("passkey"), "{:?}", problems(&text("phone")));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use countersign_approval::{
     Approval, Effect, Input, Outcome, Refusal, Request, Submission, VoteDecision, Voter, transition,
 };
 use countersign_model::{
-    AgentId, ApprovalId, Digest, EvaluationId, GrantShape, PersonId, Provenance, Requirement,
+    AgentId, ApprovalId, Assurance, Digest, EvaluationId, GrantShape, PersonId, Provenance, Requirement,
     RequirementKind, Revision, Seconds, Timestamp, VoteId, provenance::Initiator,
 };
 
@@ -32,6 +32,7 @@ pub(crate) fn requirement(name: &str, quorum: u32, reviewers: &[&str]) -> Requir
         decide_within: Seconds::new(900),
         execute_within: Seconds::new(300),
         grant: GrantShape::Once,
+        assurance: Assurance::Any,
     }
 }
 
@@ -91,6 +92,7 @@ pub(crate) fn reviewer(name: &str, groups: &[&str]) -> Voter {
         agent: false,
         channel: "console".into(),
         method: "oidc".into(),
+        assurance: Assurance::Any,
     }
 }
 

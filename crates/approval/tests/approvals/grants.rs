@@ -6,7 +6,8 @@ use countersign_approval::{
     grant::{GRANT_TYPE, definition_digest},
 };
 use countersign_model::{
-    ApprovalId, Digest, GrantShape, Requirement, RequirementKind, Revision, Seconds, SpiffeId, Timestamp,
+    ApprovalId, Assurance, Digest, GrantShape, Requirement, RequirementKind, Revision, Seconds, SpiffeId,
+    Timestamp,
     signing::{Jwks, SigningError, SigningKey},
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -157,13 +158,14 @@ fn a_requirement_that_was_made_stricter_since_is_not_met() {
     let met = |current: &Requirement| claims().met_under(|_| Some(current)).contains(&name);
     assert!(met(&asked));
     assert!(claims().met_under(|_| None).is_empty());
-    let changes: [fn(&mut Requirement); 6] = [
+    let changes: [fn(&mut Requirement); 7] = [
         |requirement| requirement.quorum = 2,
         |requirement| requirement.kind = RequirementKind::Confirmation,
         |requirement| requirement.reviewers = vec!["group:security".parse().unwrap()],
         |requirement| requirement.decide_within = Seconds::new(1),
         |requirement| requirement.execute_within = Seconds::new(1),
         |requirement| requirement.grant = GrantShape::Uses { uses: 1, within: Seconds::new(1) },
+        |requirement| requirement.assurance = Assurance::Console,
     ];
     for change in changes {
         let mut changed = asked.clone();
@@ -172,6 +174,20 @@ fn a_requirement_that_was_made_stricter_since_is_not_met() {
     }
     let (here, there) = (requirement("a", 1, &["group:x", "*"]), requirement("a", 1, &["*", "group:x"]));
     assert_eq!(definition_digest(&here), definition_digest(&there));
+}
+
+/// What was approved, or is pending, under a definition of an earlier release stays so: the digest and the
+/// stored form of a requirement do not change by what it could have in addition.
+#[test]
+fn an_older_definition_keeps_its_digest_and_its_form() {
+    let plain = requirement("sre", 1, &["group:sre"]);
+    assert_eq!(
+        definition_digest(&plain),
+        Digest::of(b"requirement v1\nsre\napproval\n1\n900\n300\n0\n0\ngroup:sre\n")
+    );
+    let stored = serde_json::to_value(&plain).unwrap();
+    assert!(stored.get("assurance").is_none(), "{stored}");
+    assert_eq!(serde_json::from_value::<Requirement>(stored).unwrap(), plain);
 }
 
 /// An independent implementation reads what we sign …

@@ -7,8 +7,8 @@ use countersign_approval::{
     transition,
 };
 use countersign_model::{
-    GrantShape, Provenance, Requirement, RequirementKind, ReviewerSelector, Seconds, Timestamp, VoteId,
-    provenance::Initiator,
+    Assurance, GrantShape, Provenance, Requirement, RequirementKind, ReviewerSelector, Seconds, Timestamp,
+    VoteId, provenance::Initiator,
 };
 use proptest::prelude::*;
 
@@ -22,6 +22,7 @@ const PEOPLE: [&str; 6] = [
     "reviewer-3@example.com",
     "reviewer-4@example.com",
 ];
+const ASSURANCES: [Assurance; 3] = [Assurance::Any, Assurance::Console, Assurance::Passkey];
 const SELECTORS: [&str; 5] =
     ["*", "group:a", "group:b", "user:reviewer-1@example.com", "user:owner@example.com"];
 
@@ -32,14 +33,16 @@ fn any_requirement(index: usize) -> impl Strategy<Value = Requirement> {
         (1_u32..4, 1_u32..900)
             .prop_map(|(uses, within)| GrantShape::Uses { uses, within: Seconds::new(within) }),
     ];
-    (prop::bool::weighted(0.2), 1_u32..3, selectors, 1_u32..900, 1_u32..900, grant).prop_map(
-        move |(confirm, quorum, selectors, decide, execute, grant)| {
+    let assurance = prop::sample::select(&ASSURANCES[..]);
+    (prop::bool::weighted(0.2), 1_u32..3, selectors, 1_u32..900, 1_u32..900, grant, assurance).prop_map(
+        move |(confirm, quorum, selectors, decide, execute, grant, assurance)| {
             let name = format!("requirement-{index}");
             let base = if confirm { confirmation(&name) } else { requirement(&name, quorum, &selectors) };
             Requirement {
                 decide_within: Seconds::new(decide),
                 execute_within: Seconds::new(execute),
                 grant,
+                assurance,
                 ..base
             }
         },
@@ -66,12 +69,16 @@ fn any_approval() -> impl Strategy<Value = Approval> {
 
 fn any_voter() -> impl Strategy<Value = Voter> {
     let groups = prop::sample::subsequence(vec!["a", "b"], 0..3);
-    (prop::sample::select(&PEOPLE[..]), groups, 0..12).prop_map(|(name, groups, odd)| Voter {
-        reviewer: odd != 0,
-        machine: odd == 1,
-        agent: odd == 2,
-        ..reviewer(name, &groups)
-    })
+    let assurance = prop::sample::select(&ASSURANCES[..]);
+    (prop::sample::select(&PEOPLE[..]), groups, 0..12, assurance).prop_map(
+        |(name, groups, odd, assurance)| Voter {
+            assurance,
+            reviewer: odd != 0,
+            machine: odd == 1,
+            agent: odd == 2,
+            ..reviewer(name, &groups)
+        },
+    )
 }
 
 fn any_input() -> impl Strategy<Value = Input> {
@@ -106,7 +113,7 @@ fn any_story() -> impl Strategy<Value = Vec<(i64, Input)>> {
     prop::collection::vec((pause, any_input()), 0..40)
 }
 
-/// Whether a person may stand for a requirement, worked out anew from the words of I3.
+/// Whether a person may stand for a requirement, worked out anew from the words of I3, if they are sure enough.
 fn may_stand(approval: &Approval, requirement: &Requirement, voter: &Voter) -> bool {
     let initiator = approval.request.submission.provenance.initiator.as_ref();
     let is_owner = voter.person == approval.request.owner;
@@ -174,11 +181,13 @@ fn check_version(before: &Approval, after: &Approval) {
 
 fn check_voted(before: &Approval, input: &Input, after: &Approval) {
     let Some(vote) = after.votes.get(before.votes.len()) else { return };
-    let Input::Vote { voter, .. } = input else { panic!("{input:?} is no vote") };
-    assert_eq!(vote.person, voter.person);
+    let Input::Vote { voter, decision, .. } = input else { panic!("{input:?} is no vote") };
+    assert_eq!((&vote.person, vote.assurance), (&voter.person, voter.assurance));
+    let counts = |one: &&Requirement| {
+        may_stand(before, one, voter) && (*decision == VoteDecision::Deny || voter.assurance >= one.assurance)
+    };
     let frozen = &after.request.requirements;
-    let expected: Vec<_> =
-        frozen.iter().filter(|one| may_stand(before, one, voter)).map(|r| r.name.clone()).collect();
+    let expected: Vec<_> = frozen.iter().filter(counts).map(|r| r.name.clone()).collect();
     assert!(!expected.is_empty(), "I3");
     assert_eq!(vote.eligible_for, expected, "I3");
 }
@@ -231,6 +240,7 @@ fn check_quorum(approval: &Approval) {
             let vote = approval.votes.iter().rfind(|vote| vote.person == *person).unwrap();
             assert_eq!(vote.decision, VoteDecision::Approve);
             assert!(vote.eligible_for.contains(&met.name));
+            assert!(vote.assurance >= requirement.assurance, "{person} was not sure enough for {}", met.name);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Votes: nobody for themselves (I3), distinct people (I4), one denial denies.
 
 use countersign_approval::{
-    CancelReason, Effect, Input, Occurrence, Phase, Refusal, State, VoteDecision, Voter,
+    CancelReason, Effect, Input, Occurrence, Phase, Refusal, State, Vote, VoteDecision, Voter,
+    voting::wanting,
 };
-use countersign_model::{PersonId, VoteId};
+use countersign_model::{Assurance, PersonId, Requirement, VoteId};
 
 use crate::fixture::{
     INITIATOR, ONE, OWNER, THREE, TWO, approve, approved, confirmation, deny, initiator, open, person,
@@ -206,4 +207,96 @@ fn a_cancelled_request_says_why_and_cannot_be_voted_on() {
         assert!(step(&cancelled, &approve(reviewer(ONE, &["sre"])), 6).is_err());
         assert_eq!(step(&cancelled, &Input::Cancel { why }, 7).unwrap(), (cancelled.clone(), Vec::new()));
     }
+}
+
+fn with(assurance: Assurance, voter: Voter) -> Voter {
+    Voter { assurance, ..voter }
+}
+
+fn demanding(assurance: Assurance, requirement: Requirement) -> Requirement {
+    Requirement { assurance, ..requirement }
+}
+
+/// A stolen token or a chat account that somebody else got hold of does not approve what takes more; and
+/// whoever notices something wrong can say no from wherever they are.
+#[test]
+fn an_approval_counts_only_when_it_is_as_sure_as_was_asked() {
+    use Assurance::{Any, Console, Passkey};
+    for (asked, offered, refused) in [
+        (Console, Any, Some("in the console only")),
+        (Passkey, Any, Some("confirm with your passkey")),
+        (Passkey, Console, Some("confirm with your passkey")),
+        (Any, Passkey, None),
+        (Console, Console, None),
+        (Console, Passkey, None),
+        (Passkey, Passkey, None),
+    ] {
+        let approval = open(vec![demanding(asked, requirement("sre", 1, &["group:sre"]))]);
+        let voter = with(offered, reviewer(ONE, &["sre"]));
+        match refused {
+            Some(words) => {
+                let refusal = step(&approval, &approve(voter.clone()), 1).unwrap_err();
+                assert_eq!(refusal, Refusal::AssuranceTooLow(asked));
+                assert!(refusal.to_string().contains(words), "{refusal}");
+            }
+            None => {
+                assert_eq!(run(approval.clone(), &[(1, approve(voter.clone()))]).phase(), Phase::Approved);
+            }
+        }
+        assert_eq!(run(approval, &[(1, deny(voter))]).phase(), Phase::Denied);
+    }
+}
+
+/// No assurance makes somebody a reviewer, and who may not vote is not told how they could.
+#[test]
+fn a_passkey_makes_nobody_eligible() {
+    let approval = open(vec![demanding(Assurance::Passkey, requirement("sre", 1, &["group:sre"]))]);
+    for (name, refusal) in [(OWNER, Refusal::Owner), (INITIATOR, Refusal::Initiator)] {
+        for assurance in [Assurance::Any, Assurance::Passkey] {
+            let voter = with(assurance, reviewer(name, &["sre"]));
+            assert_eq!(step(&approval, &approve(voter), 1), Err(refusal.clone()));
+        }
+    }
+}
+
+#[test]
+fn a_confirmation_can_ask_for_a_passkey_too() {
+    let approval = open(vec![demanding(Assurance::Passkey, confirmation("confirm"))]);
+    let developer = Voter { reviewer: false, ..reviewer(INITIATOR, &[]) };
+    let refusal = step(&approval, &approve(developer.clone()), 1).unwrap_err();
+    assert_eq!(refusal, Refusal::AssuranceTooLow(Assurance::Passkey));
+    let sure = with(Assurance::Passkey, developer);
+    assert_eq!(run(approval, &[(1, approve(sure))]).phase(), Phase::Approved);
+}
+
+/// Somebody who may stand for two requirements stands only for those that they were sure enough for, and
+/// can come back with more.
+#[test]
+fn a_vote_counts_for_what_it_is_sure_enough_for() {
+    let strict = demanding(Assurance::Passkey, requirement("strict", 1, &["user:reviewer-one@example.com"]));
+    let approval = open(vec![requirement("lax", 1, &["*"]), strict]);
+    let one = reviewer(ONE, &[]);
+    let half = run(approval, &[(1, approve(one.clone()))]);
+    assert_eq!(half.votes[0].eligible_for.len(), 1);
+    assert_eq!(wanting(&half.request, &one), Some(Assurance::Passkey));
+    // Another person's word does not stand in for the one that is asked for with a passkey.
+    let both = run(half, &[(2, approve(with(Assurance::Console, reviewer(TWO, &[]))))]);
+    assert_eq!(both.phase(), Phase::Pending);
+    let console = with(Assurance::Console, one.clone());
+    assert_eq!(step(&both, &approve(console), 3), Err(Refusal::AlreadyVoted));
+    let sure = with(Assurance::Passkey, one);
+    assert_eq!(wanting(&both.request, &sure), None);
+    let done = run(both, &[(4, approve(sure))]);
+    assert_eq!(done.phase(), Phase::Approved);
+    let met = done.terms.unwrap().met;
+    assert_eq!((met[0].by.as_slice(), met[1].by.as_slice()), (&[person(TWO)][..], &[person(ONE)][..]));
+}
+
+/// A vote of an earlier release says nothing of its assurance, and counts as the weakest.
+#[test]
+fn a_stored_vote_without_assurance_is_the_weakest() {
+    let voted = run(open(vec![requirement("two", 2, &["*"])]), &[(1, approve(reviewer(ONE, &[])))]);
+    let stored = serde_json::to_value(&voted.votes[0]).unwrap();
+    assert!(stored.get("assurance").is_none());
+    assert_eq!(serde_json::from_value::<Vote>(stored).unwrap().assurance, Assurance::Any);
 }

@@ -112,6 +112,8 @@ struct Requirement {
     reviewers: Vec<String>,
     quorum: u32,
     approved: u32,
+    #[serde(default)]
+    assurance: String,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -127,6 +129,8 @@ struct Cast {
 struct MayVote {
     allowed: bool,
     reason: Option<String>,
+    #[serde(default)]
+    may_deny: bool,
 }
 
 pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCode> {
@@ -246,8 +250,9 @@ fn describe(approval: &Approval, paint: Paint) -> Result<String> {
     }
     if approval.state == "pending" {
         line("left", distance(approval.decide_by, now()));
-        if let Some(MayVote { allowed: false, reason }) = &approval.may_vote {
-            line("you", format!("cannot vote: {}", plain(reason.as_deref().unwrap_or("not eligible"))));
+        if let Some(MayVote { allowed: false, reason, may_deny }) = &approval.may_vote {
+            let cannot = if *may_deny { "cannot approve here" } else { "cannot vote" };
+            line("you", format!("{cannot}: {}", plain(reason.as_deref().unwrap_or("not eligible"))));
         }
     }
     line("digest", format!("{} under revision {}", plain(&approval.digest), approval.revision));
@@ -336,7 +341,13 @@ fn needs(requirements: &[Requirement]) -> String {
         let who = requirement.reviewers.join(", ");
         let who = if who == "*" { "any reviewer".to_owned() } else { plain(&who) };
         let kind = if requirement.kind == "confirmation" { " (confirmation)" } else { "" };
-        format!("{}{kind} {}/{} by {who}", plain(&requirement.name), requirement.approved, requirement.quorum)
+        let sure = match requirement.assurance.as_str() {
+            "console" => ", in the console",
+            "passkey" => ", with a passkey",
+            _ => "",
+        };
+        let (name, Requirement { approved, quorum, .. }) = (plain(&requirement.name), requirement);
+        format!("{name}{kind} {approved}/{quorum} by {who}{sure}")
     };
     requirements.iter().map(one).collect::<Vec<_>>().join(" and ")
 }

@@ -167,6 +167,7 @@ fn refusal(code: &str) -> Problem {
         "not_a_reviewer" | "not_eligible" => {
             (StatusCode::FORBIDDEN, "You are not a reviewer of this request")
         }
+        "assurance_too_low" => (StatusCode::FORBIDDEN, "This cannot be approved from here"),
         "already_voted" => (StatusCode::CONFLICT, "You have voted already"),
         "expired" | "too_late" => (StatusCode::CONFLICT, "The time to decide is over"),
         "not_pending" | "already_decided" => (StatusCode::CONFLICT, "It is decided already"),

@@ -114,7 +114,7 @@ pub(crate) fn outdated<'a>(
 #[cfg(test)]
 mod tests {
     use countersign_model::{
-        Digest, EvaluationId, GrantShape, Provenance, RequirementKind, ReviewerSelector,
+        Assurance, Digest, EvaluationId, GrantShape, Provenance, RequirementKind, ReviewerSelector,
     };
 
     use super::*;
@@ -128,6 +128,7 @@ mod tests {
             decide_within: Seconds::new(60),
             execute_within: Seconds::new(60),
             grant: GrantShape::Once,
+            assurance: Assurance::Any,
         }
     }
 

@@ -182,9 +182,10 @@ pub(crate) fn cast(vote: &VoteView) -> Markup {
 
 /// The form to decide with, or why this person cannot.
 pub(crate) fn decide(view: &ApprovalView, session: &Session, origin: Origin) -> Markup {
-    if !view.may_vote.allowed {
-        let reason = view.may_vote.reason.as_deref().unwrap_or("You cannot vote on this request.");
-        return html! { p.cannot { (reason) } };
+    let may = &view.may_vote;
+    let cannot = may.reason.as_deref().unwrap_or("You cannot vote on this request.");
+    if !may.allowed && !may.may_deny {
+        return html! { p.cannot { (cannot) } };
     }
     let field = format!("reason-{}", view.id);
     html! {
@@ -197,11 +198,14 @@ pub(crate) fn decide(view: &ApprovalView, session: &Session, origin: Origin) -> 
             }
             div.actions {
                 button.deny type="submit" name="decision" value="deny" data-key={ "deny-" (view.id) } { "Deny" }
-                button.approve type="submit" name="decision" value="approve" data-key={ "approve-" (view.id) } {
-                    "Approve"
+                @if may.allowed {
+                    button.approve type="submit" name="decision" value="approve" data-key={ "approve-" (view.id) } {
+                        "Approve"
+                    }
                 }
             }
         }
+        @if !may.allowed { p.cannot { (cannot) } }
     }
 }
 

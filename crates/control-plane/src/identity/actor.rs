@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use countersign_model::{PersonId, TokenId};
+use countersign_model::{Assurance, PersonId, TokenId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -154,6 +154,13 @@ impl Actor {
     #[must_use]
     pub fn may(&self, right: Right) -> bool {
         self.rights.contains(&right)
+    }
+
+    /// How surely a vote of this request is the person's own. A token may lie about in a file and a chat
+    /// account is another company's word; somebody with a session sat down at the console.
+    #[must_use]
+    pub fn assurance(&self) -> Assurance {
+        if self.method.starts_with("session:") { Assurance::Console } else { Assurance::Any }
     }
 
     /// What this request may do.

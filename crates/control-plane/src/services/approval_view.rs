@@ -1,8 +1,8 @@
 //! An approval as people see it: made from the same canonical form that the digest binds (I12).
 
-use approval::{Approval, Input, Phase, Progress, Refusal, Voter, transition};
+use approval::{Approval, Input, Phase, Progress, Refusal, Voter, transition, voting::wanting};
 use countersign_approval as approval;
-use countersign_model::{Requirement, RequirementKind, Timestamp, VoteId};
+use countersign_model::{Assurance, Requirement, RequirementKind, Timestamp, VoteId};
 
 use super::approvals::{ApprovalView, MayVote, RequirementView, VoteDecision, VoteView};
 use crate::{
@@ -57,6 +57,7 @@ fn requirements(approval: &Approval) -> Vec<RequirementView> {
             reviewers,
             quorum: requirement.quorum,
             approved,
+            assurance: requirement.assurance.as_str().to_owned(),
         }
     };
     approval.request.requirements.iter().map(view).collect()
@@ -78,6 +79,7 @@ fn vote_view(vote: &approval::Vote) -> VoteView {
         },
         reason: vote.reason.clone(),
         channel: vote.channel.clone(),
+        assurance: vote.assurance.as_str().to_owned(),
         at: vote.at,
     }
 }
@@ -92,23 +94,31 @@ pub(super) fn voter(actor: &Actor, channel: &str) -> Voter {
         agent: false,
         channel: channel.to_owned(),
         method: actor.method.clone(),
+        assurance: actor.assurance(),
     }
 }
 
 /// Asks the state machine itself, so that what is offered and what is taken cannot differ.
 fn may_vote(approval: &Approval, actor: &Actor, now: Timestamp) -> MayVote {
     if !actor.may(Right::Vote) {
-        return MayVote { allowed: false, reason: Some("this credential cannot vote".to_owned()) };
+        let reason = Some("this credential cannot vote".to_owned());
+        return MayVote { allowed: false, reason, may_deny: false, assurance_needed: None };
     }
-    let trial = Input::Vote {
-        id: VoteId::from_bytes([0; 16]),
-        voter: voter(actor, "console"),
-        decision: approval::VoteDecision::Approve,
-        reason: None,
+    let present = voter(actor, "console");
+    let trial = |assurance, decision| {
+        let voter = Voter { assurance, ..present.clone() };
+        let vote = Input::Vote { id: VoteId::from_bytes([0; 16]), voter, decision, reason: None };
+        transition(approval, &vote, now)
     };
-    match transition(approval, &trial, now) {
-        Ok(_) => MayVote { allowed: true, reason: None },
-        Err(refusal) => MayVote { allowed: false, reason: Some(refusal.to_string()) },
+    let refusal = trial(present.assurance, approval::VoteDecision::Approve).err();
+    let helps = |more: &Assurance| trial(*more, approval::VoteDecision::Approve).is_ok();
+    MayVote {
+        allowed: refusal.is_none(),
+        reason: refusal.map(|refusal| refusal.to_string()),
+        may_deny: trial(present.assurance, approval::VoteDecision::Deny).is_ok(),
+        assurance_needed: wanting(&approval.request, &present)
+            .filter(helps)
+            .map(|more| more.as_str().to_owned()),
     }
 }
 
@@ -120,6 +130,7 @@ pub(super) fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::Initiator | Refusal::Owner => "self_approval",
         Refusal::NotReviewer => "not_a_reviewer",
         Refusal::NotEligible { .. } => "not_eligible",
+        Refusal::AssuranceTooLow(_) => "assurance_too_low",
         Refusal::AlreadyVoted => "already_voted",
         Refusal::ReasonTooLong => "reason_too_long",
         Refusal::TooLate { phase: Phase::Expired, .. } => "expired",

@@ -41,6 +41,9 @@ pub struct RequirementView {
     pub quorum: u32,
     /// How many did.
     pub approved: u32,
+    /// How surely an approval has to be the person's own: `any`, `console` (not in a chat, not with a
+    /// token) or `passkey` (in the console, with a passkey).
+    pub assurance: String,
 }
 
 /// One person's vote.
@@ -55,6 +58,8 @@ pub struct VoteView {
     pub reason: Option<String>,
     /// Through which channel.
     pub channel: String,
+    /// How surely it was theirs: `any`, `console` or `passkey`.
+    pub assurance: String,
     /// When.
     #[schema(value_type = String)]
     pub at: Timestamp,
@@ -124,10 +129,15 @@ pub struct ApprovalView {
 /// Whether somebody's vote would count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MayVote {
-    /// Whether it would.
+    /// Whether their approval would, from where they are.
     pub allowed: bool,
     /// Why it would not.
     pub reason: Option<String>,
+    /// Whether their denial would. It may where an approval does not: refusing is safe.
+    pub may_deny: bool,
+    /// What their approval would count with for all that is asked of them, where it does not from where they
+    /// are: `console` or `passkey`.
+    pub assurance_needed: Option<String>,
 }
 
 /// A person's answer.

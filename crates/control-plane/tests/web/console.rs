@@ -262,3 +262,33 @@ async fn assets_are_cached_for_ever_under_the_name_of_their_content() {
     }
     assert!(stage.get("/assets/other.css", "").await.is(404).text.contains("There is nothing here"));
 }
+
+/// A token is enough for the API and for signing in, and not for what has to be decided in the console.
+#[tokio::test]
+async fn what_takes_the_console_is_approved_there_and_denied_anywhere() {
+    let stage = Stage::new().await;
+    let token = stage.token(ONE).await;
+    let id = stage.submit(deploy("payments"), "at-console").await;
+    let view = stage.get(&format!("/api/v1/approvals/{id}"), &token).await.is(200).json();
+    assert_eq!(view["requirements"][0]["assurance"], "console");
+    let may = &view["may_vote"];
+    assert_eq!((may["allowed"].as_bool(), may["may_deny"].as_bool()), (Some(false), Some(true)));
+    assert_eq!(may["assurance_needed"], "console");
+    let refused = stage.vote(&id, &token, "approve").await;
+    refused.is_problem(403, "assurance_too_low");
+    assert!(refused.text.contains("in the console"), "{}", refused.text);
+
+    let browser = Browser::sign_in(&stage, ONE).await;
+    let csrf = browser.csrf().await;
+    let vote = |id: &str| format!("/approvals/{id}/votes");
+    browser.post(&vote(&id), &[("csrf", &csrf), ("decision", "approve")]).await.is(303);
+    let view = stage.get(&format!("/api/v1/approvals/{id}"), &token).await.is(200).json();
+    assert_eq!((&view["state"], &view["votes"][0]["assurance"]), (&json!("approved"), &json!("console")));
+
+    let id = stage.submit(deploy("payments"), "with-passkey").await;
+    let page = browser.get(&format!("/approvals/{id}")).await.is(200).text;
+    assert!(!page.contains("value=\"approve\"") && page.contains("value=\"deny\""), "{page}");
+    let refused = browser.post(&vote(&id), &[("csrf", &csrf), ("decision", "approve")]).await.is(409);
+    assert!(refused.text.contains("with your passkey"), "{}", refused.text);
+    assert_eq!(stage.vote(&id, &token, "deny").await.is(201).json()["state"], "denied");
+}

@@ -15,7 +15,7 @@ use countersign_approval::{
 };
 use countersign_gate::ports::{ApprovalBroker, BrokerError};
 use countersign_model::{
-    AgentId, ApprovalId, Requirement, Revision, Seconds, SpiffeId, VoteId,
+    AgentId, ApprovalId, Assurance, Requirement, Revision, Seconds, SpiffeId, VoteId,
     signing::{Jwks, SigningKey},
 };
 use countersign_policy::Bundle;
@@ -118,6 +118,7 @@ impl FakeControl {
             agent: false,
             channel: "console".to_owned(),
             method: "local".to_owned(),
+            assurance: Assurance::Console,
         };
         let vote = VoteId::new(self.clock.now(), self.entropy.bytes());
         self.apply(id, &Input::Vote { id: vote, voter, decision, reason: None });

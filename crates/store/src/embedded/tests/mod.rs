@@ -106,6 +106,7 @@ fn requirement() -> Requirement {
         decide_within: Seconds::new(900),
         execute_within: Seconds::new(300),
         grant: Default::default(),
+        assurance: Default::default(),
     }
 }
 
@@ -148,6 +149,7 @@ fn voter(n: u8) -> Voter {
         agent: false,
         channel: "console".into(),
         method: "token".into(),
+        assurance: Default::default(),
     }
 }
 
