@@ -43,13 +43,11 @@ impl Gate {
         let Ok(matter) = Matter::read(intent, agent, &snapshot.bundle, &Span::none(), None) else {
             return true;
         };
-        snapshot.bundle.could(&Call {
-            operation: &matter.operation,
-            agent,
-            asserted_subject: None,
-            met: &BTreeSet::new(),
-            now,
-        })
+        let met = BTreeSet::new();
+        let could = |operation| {
+            snapshot.bundle.could(&Call { operation, agent, asserted_subject: None, met: &met, now })
+        };
+        matter.asked().iter().all(could)
     }
 }
 
@@ -145,7 +143,7 @@ impl Engine {
                 now: case.at,
             })
         };
-        let verdict = span.in_scope(|| together(case.matter.asked().iter().map(decide)));
+        let verdict = span.in_scope(|| Verdict::of_all(case.matter.asked().iter().map(decide)));
         if !span.is_disabled() {
             let ids: Vec<&str> = verdict.policies.iter().map(|policy| policy.id.as_str()).collect();
             span.record(names::attribute::POLICIES, ids.join(","));
@@ -197,37 +195,6 @@ impl Engine {
         }
         Answer::Held(Held::new(Arc::clone(intent), case, policies, requirements))
     }
-}
-
-/// What the verdicts on several operations come to, all of which must be permitted.
-fn together(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
-    let nothing = Verdict { decision: Decision::Deny, policies: Vec::new() };
-    verdicts.reduce(both).unwrap_or(nothing)
-}
-
-fn both(one: Verdict, other: Verdict) -> Verdict {
-    let decision = match (one.decision, other.decision) {
-        (Decision::Permit, Decision::Permit) => Decision::Permit,
-        (Decision::Deny, Decision::Deny) => Decision::Deny,
-        (Decision::Hold { mut requirements }, Decision::Hold { requirements: others }) => {
-            requirements.extend(others);
-            requirements.sort();
-            requirements.dedup();
-            Decision::Hold { requirements }
-        }
-        // The stricter one decides, and its policies are the ones that determine it.
-        (decision @ Decision::Deny, _) | (decision @ Decision::Hold { .. }, Decision::Permit) => {
-            return Verdict { decision, policies: one.policies };
-        }
-        (_, decision) => return Verdict { decision, policies: other.policies },
-    };
-    let mut policies = one.policies;
-    for policy in other.policies {
-        if !policies.contains(&policy) {
-            policies.push(policy);
-        }
-    }
-    Verdict { decision, policies }
 }
 
 fn evaluation_span(case: &Case, again: bool) -> Span {

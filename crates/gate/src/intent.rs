@@ -9,7 +9,7 @@ use countersign_model::{
 };
 use countersign_policy::{
     Bundle,
-    mapping::{CommandLine, ToolCall},
+    mapping::{CommandLine, Mapped, ToolCall},
 };
 use serde_json::{Value, json};
 use tracing::Span;
@@ -275,14 +275,22 @@ impl Act {
             }
         };
         let mut mapped = mapped.map_err(|error| error.to_string())?;
-        let unbound = unbound_files(&mapped.files, facts);
-        mapped.context.extend(facts.clone());
-        if !unbound.is_empty() {
-            // Policy and reviewers should know that the content of these may still change.
-            mapped.context.insert("unbound_files".to_owned(), json!(unbound));
+        let operation = |mut mapped: Mapped| {
+            let unbound = unbound_files(&mapped.files, facts);
+            mapped.context.extend(facts.clone());
+            if !unbound.is_empty() {
+                // Policy and reviewers should know that the content of these may still change.
+                mapped.context.insert("unbound_files".to_owned(), json!(unbound));
+            }
+            mapped.into_operation(agent_subject(agent))
+        };
+        let parts: Vec<_> =
+            std::mem::take(&mut mapped.parts).into_iter().map(|part| operation(part).0).collect();
+        let (mut whole, projection) = operation(mapped);
+        if !parts.is_empty() {
+            whole.context.insert(OPERATIONS.to_owned(), shown(&parts));
         }
-        let (operation, projection) = mapped.into_operation(agent_subject(agent));
-        Ok((operation, projection, Vec::new()))
+        Ok((whole, projection, parts))
     }
 }
 
@@ -301,13 +309,18 @@ fn map_several(
     if operations.is_empty() {
         return Err("nothing is to be done".to_owned());
     }
+    let mut whole = whole.clone();
+    whole.context.insert(OPERATIONS.to_owned(), shown(&operations));
+    Ok((whole, Projection::default(), operations))
+}
+
+/// Operations as they stand in the context of the whole.
+fn shown(operations: &[Operation]) -> Value {
     let shown = operations.iter().map(|operation| {
         let Operation { subject: _, action, resource, context } = operation;
         json!({ "action": action, "resource": resource, "context": context })
     });
-    let mut whole = whole.clone();
-    whole.context.insert(OPERATIONS.to_owned(), shown.collect());
-    Ok((whole, Projection::default(), operations))
+    shown.collect()
 }
 
 /// The files that a mapping knows the operation to depend on, and whose content nobody has bound.

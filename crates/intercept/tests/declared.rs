@@ -116,6 +116,25 @@ async fn a_server_that_nobody_trusts_gains_nothing_by_declaring() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_several_things_needs_a_permit_for_each() {
+    let several = |second: &str| {
+        json!({"evaluations": {
+            "action": {"name": "get_customer"},
+            "evaluations": [
+                {"resource": {"type": "customer", "id": "c-1"}},
+                {"resource": {"type": "customer", "id": second}},
+            ],
+        }})
+    };
+    let mut session = Session::start("crm", &several("c-1")).await;
+    session.call("anything").await;
+    assert_eq!(receive(&mut session.server).await["method"], "tools/call");
+
+    let mut session = Session::start("crm", &several("$params.arguments.id")).await;
+    session.is_refused("c-2").await;
+}
+
+#[tokio::test]
 async fn a_broken_mapping_refuses_and_says_why() {
     let mut session = Session::start("crm", &json!({"evaluation": {"action": {"name": "x"}}})).await;
     let refused = session.is_refused("c-1").await;

@@ -21,6 +21,38 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// What the verdicts on several operations come to, all of which must be permitted; a denial when
+    /// there is none.
+    #[must_use]
+    pub fn of_all(verdicts: impl Iterator<Item = Self>) -> Self {
+        verdicts.reduce(Self::and).unwrap_or_else(|| Self::deny(Vec::new()))
+    }
+
+    /// The stricter of two decides, and its policies are the ones that determine it.
+    fn and(self, other: Self) -> Self {
+        let decision = match (self.decision, other.decision) {
+            (Decision::Permit, Decision::Permit) => Decision::Permit,
+            (Decision::Deny, Decision::Deny) => Decision::Deny,
+            (Decision::Hold { mut requirements }, Decision::Hold { requirements: others }) => {
+                requirements.extend(others);
+                requirements.sort();
+                requirements.dedup();
+                Decision::Hold { requirements }
+            }
+            (decision @ Decision::Deny, _) | (decision @ Decision::Hold { .. }, Decision::Permit) => {
+                return Self { decision, policies: self.policies };
+            }
+            (_, decision) => return Self { decision, policies: other.policies },
+        };
+        let mut policies = self.policies;
+        for policy in other.policies {
+            if !policies.contains(&policy) {
+                policies.push(policy);
+            }
+        }
+        Self { decision, policies }
+    }
+
     fn deny(policies: Vec<DecidingPolicy>) -> Self {
         Self { decision: Decision::Deny, policies }
     }

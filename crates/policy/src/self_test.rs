@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use crate::{
     bundle::Bundle,
+    decide::Verdict,
     mapping::{CommandLine, Mapped, MappingError, ToolCall},
     problem::{Place, Problems},
     request::Call,
@@ -125,20 +126,22 @@ impl SelfTest {
     }
 
     fn run(&self, bundle: &Bundle) -> Result<(), String> {
-        let operation = match self.operation(bundle) {
-            Ok(operation) => operation,
+        let operations = match self.operations(bundle) {
+            Ok(operations) => operations,
             // A mapping that fails is a deny for whoever asked (I6).
             Err(_) if self.expect == Expect::Deny => return Ok(()),
             Err(error) => return Err(format!("expected {:?}, but it is denied: {error}", self.expect)),
         };
-        let call = Call {
-            operation: &operation,
-            agent: &self.agent,
-            asserted_subject: self.asserted.as_ref(),
-            met: &self.met,
-            now: self.now,
+        let decide = |operation| {
+            bundle.decide(&Call {
+                operation,
+                agent: &self.agent,
+                asserted_subject: self.asserted.as_ref(),
+                met: &self.met,
+                now: self.now,
+            })
         };
-        let verdict = bundle.decide(&call);
+        let verdict = Verdict::of_all(operations.iter().map(decide));
         let policies: BTreeSet<String> = verdict.policies.iter().map(|policy| policy.id.clone()).collect();
         let got = match &verdict.decision {
             Decision::Permit => (Expect::Permit, BTreeSet::new()),
@@ -157,9 +160,10 @@ impl SelfTest {
         }
     }
 
-    fn operation(&self, bundle: &Bundle) -> Result<Operation, MappingError> {
+    /// What policy is asked about: each of these must be permitted.
+    fn operations(&self, bundle: &Bundle) -> Result<Vec<Operation>, MappingError> {
         let mappings = bundle.mappings();
-        let mapped: Mapped = match &self.what {
+        let mut mapped: Mapped = match &self.what {
             What::Command(line) => mappings.command(line)?,
             What::Tool { server, name, arguments, declared } => {
                 let declared = declared.as_ref();
@@ -167,15 +171,17 @@ impl SelfTest {
             }
             What::Method { server, name, params } => mappings.method(server, name, params)?,
             What::Operation { action, resource, context } => {
-                return Ok(Operation {
+                return Ok(vec![Operation {
                     subject: self.subject(),
                     action: action.clone(),
                     resource: resource.clone(),
                     context: context.clone(),
-                });
+                }]);
             }
         };
-        Ok(mapped.into_operation(self.subject()).0)
+        let parts = std::mem::take(&mut mapped.parts);
+        let asked = if parts.is_empty() { vec![mapped] } else { parts };
+        Ok(asked.into_iter().map(|one| one.into_operation(self.subject()).0).collect())
     }
 
     fn subject(&self) -> Subject {

@@ -234,6 +234,7 @@ impl<'a> Called<'a> {
             context: Object::from_iter([(name.to_owned(), value)]),
             projection: Projection::default(),
             files: Vec::new(),
+            parts: Vec::new(),
         }
     }
 }

@@ -15,9 +15,9 @@
 //!
 //! The subject is the verified agent's, whatever the mapping says (COAZ calls this substitution), and so are the
 //! context's reserved members. There is no validated token, so `token` is empty: `$token.?client_id` is
-//! left out, `$token.sub` outside the subject is an error. Several decisions for one call (`evaluations`) are
-//! not supported. Whatever cannot be used is an error, which denies (I6): a trusted server whose
-//! mapping is broken does not fall back to something milder.
+//! left out, `$token.sub` outside the subject is an error. Where it asks for several decisions (`evaluations`), each
+//! of them must permit the call, and the call as a whole is what people approve. Whatever cannot be used is an
+//! error, which denies (I6): a trusted server whose mapping is broken does not fall back to something milder.
 
 use countersign_model::{Object, Projection, operation::RESERVED_CONTEXT};
 use serde_json::{Value, json};
@@ -35,6 +35,11 @@ use crate::{problem::Problems, request, toml_reader::Section};
 const MAX_MAPPING: usize = 8 * 1024;
 /// The most expressions in one.
 const MAX_EXPRESSIONS: usize = 32;
+/// The most decisions that one call can ask for.
+const MAX_EVALUATIONS: usize = 16;
+/// The members of an evaluation. Of several, each has those that it does not name from what they have in
+/// common (AuthZEN §7.1.1).
+const EVALUATION: [&str; 4] = ["subject", "action", "resource", "context"];
 /// The longest name of an action or a type.
 const MAX_NAME: usize = 128;
 /// What expressions can refer to.
@@ -86,15 +91,31 @@ impl Trusted {
         &self,
         mapping: &Value,
         call: &ToolCall<'_>,
-        mut own: Value,
-    ) -> Result<Mapped, MappingError> {
+        own: &Value,
+    ) -> Result<Declared, MappingError> {
+        let unusable = |why: String| MappingError::Declared { tool: call.tool.to_owned(), why };
+        match evaluations(mapping).map_err(unusable)? {
+            Evaluations::One(evaluation) => {
+                let parts = Parts::read(evaluation).map_err(unusable)?;
+                Ok(Declared::One(self.map_one(parts, call, own.clone())?))
+            }
+            Evaluations::Several(evaluations) => {
+                let map = |evaluation: &Object| {
+                    let parts = Parts::read(evaluation).map_err(unusable)?;
+                    self.map_one(parts, call, own.clone())
+                };
+                Ok(Declared::Several(evaluations.iter().map(map).collect::<Result<_, _>>()?))
+            }
+        }
+    }
+
+    fn map_one(&self, parts: Parts, call: &ToolCall<'_>, mut own: Value) -> Result<Mapped, MappingError> {
         let declared = |why: String| MappingError::Declared { tool: call.tool.to_owned(), why };
         let params = json!({"name": call.tool, "arguments": call.arguments});
         let variables = Object::from_iter([
             ("params".to_owned(), params),
             ("token".to_owned(), Value::Object(Object::new())),
         ]);
-        let parts = Parts::read(mapping).map_err(declared)?;
         let action = self.name(&parts.action, &variables)?.ok_or_else(|| declared(no_name("action.name")))?;
         let kind = self.name(&parts.kind, &variables)?.ok_or_else(|| declared(no_name("resource.type")))?;
         if request::uid(&kind, "").is_err() {
@@ -132,7 +153,49 @@ fn no_name(member: &str) -> String {
     format!("{member} does not come to a name")
 }
 
-/// The parts of a declared mapping, compiled.
+/// What a declared mapping makes of a call.
+pub(crate) enum Declared {
+    One(Mapped),
+    Several(Vec<Mapped>),
+}
+
+/// The decisions that a mapping asks for.
+enum Evaluations<'v> {
+    One(&'v Object),
+    Several(Vec<Object>),
+}
+
+fn evaluations(mapping: &Value) -> Result<Evaluations<'_>, String> {
+    if size_of(mapping) > MAX_MAPPING {
+        return Err(format!("it has more than {MAX_MAPPING} bytes"));
+    }
+    if expressions(mapping) > MAX_EXPRESSIONS {
+        return Err(format!("it has more than {MAX_EXPRESSIONS} expressions"));
+    }
+    let mapping = members(mapping, "the mapping", &["evaluation", "evaluations"])?;
+    match (mapping.get("evaluation"), mapping.get("evaluations")) {
+        (Some(one), None) => Ok(Evaluations::One(members(one, "evaluation", &EVALUATION)?)),
+        (None, Some(several)) => Ok(Evaluations::Several(several_of(several)?)),
+        _ => Err("it needs either `evaluation` or `evaluations`".to_owned()),
+    }
+}
+
+fn several_of(several: &Value) -> Result<Vec<Object>, String> {
+    let [subject, action, resource, context] = EVALUATION;
+    let common = members(several, "evaluations", &[subject, action, resource, context, "evaluations"])?;
+    let list = common.get("evaluations").and_then(Value::as_array);
+    let list = list.filter(|list| (1..=MAX_EVALUATIONS).contains(&list.len()));
+    let list =
+        list.ok_or_else(|| format!("evaluations.evaluations must have 1 to {MAX_EVALUATIONS} items"))?;
+    let complete = |evaluation: &Value| {
+        let own = members(evaluation, "an evaluation", &EVALUATION)?;
+        let given = |name: &str| own.get(name).or_else(|| common.get(name)).cloned();
+        Ok(EVALUATION.iter().filter_map(|name| Some(((*name).to_owned(), given(name)?))).collect())
+    };
+    list.iter().map(complete).collect()
+}
+
+/// The parts of one evaluation, compiled.
 struct Parts {
     action: Template,
     action_properties: Option<Template>,
@@ -143,23 +206,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn read(mapping: &Value) -> Result<Self, String> {
-        if size_of(mapping) > MAX_MAPPING {
-            return Err(format!("it has more than {MAX_MAPPING} bytes"));
-        }
-        if expressions(mapping) > MAX_EXPRESSIONS {
-            return Err(format!("it has more than {MAX_EXPRESSIONS} expressions"));
-        }
-        let mapping = members(mapping, "the mapping", &["evaluation", "evaluations"])?;
-        let evaluation = match (mapping.get("evaluation"), mapping.len()) {
-            (Some(evaluation), 1) => evaluation,
-            _ => {
-                return Err(
-                    "it needs `evaluation`, and nothing else; several decisions are not supported".to_owned()
-                );
-            }
-        };
-        let evaluation = members(evaluation, "evaluation", &["subject", "action", "resource", "context"])?;
+    fn read(evaluation: &Object) -> Result<Self, String> {
         let required = |name: &str| evaluation.get(name).ok_or_else(|| format!("{name} is missing"));
         let action = members(required("action")?, "action", &["name", "properties"])?;
         let resource = members(required("resource")?, "resource", &["type", "id", "properties"])?;

@@ -96,13 +96,15 @@ pub struct Mapped {
     /// The files whose content the operation depends on, as the mapping knows them. An interceptor that
     /// can read them should bind their digests, too.
     pub files: Vec<String>,
+    /// What it comes to, if that is not itself: each of these must be permitted, and this as a whole binds.
+    pub parts: Vec<Mapped>,
 }
 
 impl Mapped {
-    /// The operation of a subject.
+    /// The operation of a subject, without its parts.
     #[must_use]
     pub fn into_operation(self, subject: Subject) -> (Operation, Projection) {
-        let Self { action, resource, context, projection, files: _ } = self;
+        let Self { action, resource, context, projection, files: _, parts: _ } = self;
         (Operation { subject, action, resource, context }, projection)
     }
 }

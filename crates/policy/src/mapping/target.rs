@@ -107,6 +107,7 @@ impl Target {
             context,
             projection: self.projection.clone(),
             files: self.files(variables)?,
+            parts: Vec::new(),
         })
     }
 

@@ -11,7 +11,8 @@ use countersign_model::{Action, Object, Projection, Resource};
 use serde_json::{Value, json};
 
 use super::{
-    Mapped, MappingError, declared,
+    Mapped, MappingError,
+    declared::{self, Declared},
     pattern::{OneOrMore, Pattern},
     target::Target,
 };
@@ -81,13 +82,19 @@ impl Tools {
             let variables = variables(server, tool, arguments, &known.target);
             return known.target.map(&variables, arguments.clone(), ("mcp", own));
         }
-        let trusted = self.trusted.iter().find(|trusted| trusted.server.matches(server));
-        if let (Some(mapping), Some(trusted)) = (declared, trusted) {
-            return trusted.map(mapping, call, own);
-        }
         let properties = json!({"server": server, "name": tool});
-        let id = format!("{server}/{tool}");
-        Ok(mapped("tools/call", arguments, (TOOL_TYPE, id, properties), own))
+        let resource = (TOOL_TYPE, format!("{server}/{tool}"), properties);
+        let trusted = self.trusted.iter().find(|trusted| trusted.server.matches(server));
+        let (Some(mapping), Some(trusted)) = (declared, trusted) else {
+            return Ok(mapped("tools/call", arguments, resource, own));
+        };
+        match trusted.map(mapping, call, &own)? {
+            Declared::One(mapped) => Ok(mapped),
+            // The call as it is binds them all, whatever the server makes of it.
+            Declared::Several(parts) => {
+                Ok(Mapped { parts, ..mapped("tools/call", arguments, resource, own) })
+            }
+        }
     }
 }
 
@@ -166,6 +173,7 @@ fn mapped(method: &str, properties: &Object, resource: (&str, String, Value), ow
         context: Object::from_iter([("mcp".to_owned(), own)]),
         projection: Projection::default(),
         files: Vec::new(),
+        parts: Vec::new(),
     }
 }
 

@@ -142,7 +142,12 @@ fn a_mapping_that_cannot_be_used_denies() {
         json!({}),
         json!("$params"),
         json!({"evaluation": {}, "evaluations": {}}),
-        json!({"evaluations": {"evaluations": [{"action": {"name": "a"}, "resource": {"type": "t", "id": "i"}}]}}),
+        json!({"evaluations": {}}),
+        json!({"evaluations": {"evaluations": []}}),
+        json!({"evaluations": {"evaluations": [good["evaluation"], {}]}}),
+        json!({"evaluations": {"evaluations": [good["evaluation"]], "options": {}}}),
+        json!({"evaluations": {"evaluations": [{"evaluations": [good["evaluation"]]}]}}),
+        json!({"evaluations": {"evaluations": vec![good["evaluation"].clone(); 17]}}),
         json!({"evaluation": {"action": {"name": "a"}}}),
         with("/evaluation/action", json!({"name": "a", "id": "b"})),
         with("/evaluation/resource", json!({"type": "t"})),
@@ -162,6 +167,51 @@ fn a_mapping_that_cannot_be_used_denies() {
     ] {
         let mapped = call(&bundle, "crm", &mapping);
         assert!(mapped.is_err(), "{mapping}: {mapped:?}");
+    }
+}
+
+/// A transfer is a debit and a credit: the example of COAZ-MCP's own text.
+#[test]
+fn a_call_that_is_several_things_is_each_of_them_and_binds_as_it_is() {
+    let bundle = bundle(TRUST);
+    let mapping = json!({"evaluations": {
+        "subject": {"type": "identity", "id": "$token.sub"},
+        "resource": {"type": "customer", "id": "$params.arguments.id"},
+        "context": {"case": "$params.arguments.case"},
+        "evaluations": [
+            {"action": {"name": "get_customer"}},
+            {"action": {"name": "delete"}, "resource": {"type": "record", "id": "r"}, "context": {}},
+        ],
+    }});
+    let mut mapped = call(&bundle, "crm", &mapping).unwrap();
+    assert_eq!((mapped.action.name.as_str(), mapped.resource.id.as_str()), ("Mcp::tools/call", "crm/get"));
+    assert_eq!(mapped.action.properties["amount"], 20_000, "what it is called with binds");
+    let parts = std::mem::take(&mut mapped.parts);
+    let names: Vec<_> = parts.iter().map(|part| (&*part.action.name, &*part.resource.id)).collect();
+    assert_eq!(names, [("Crm::get_customer", "cust-1"), ("Crm::delete", "r")]);
+    let cases: Vec<_> = parts.iter().map(|part| part.context.get("case")).collect();
+    assert_eq!(cases, [Some(&json!("case-2")), None]);
+    let permitted: Vec<_> = parts.into_iter().map(|part| permits(&bundle, part)).collect();
+    assert_eq!(permitted, [true, false]);
+}
+
+/// One harmless decision beside another does not permit the call.
+#[test]
+fn bundle_tests_ask_for_every_decision() {
+    let several = |second: &str| {
+        format!(
+            r#"[[test]]
+name = "several"
+tool = {{ server = "crm", name = "get", declared = {{ evaluations = {{ resource = {{ type = "customer", id = "x" }}, evaluations = [
+    {{ action = {{ name = "get_customer" }} }}, {{ action = {{ name = "{second}" }} }} ] }} }} }}
+expect = "permit"
+"#
+        )
+    };
+    for (second, passes) in [("get_customer", true), ("delete", false)] {
+        let tests = several(second);
+        let files = [("policies/p.cedar", POLICIES), ("mappings.toml", TRUST), ("tests/t.toml", &*tests)];
+        assert_eq!(load(&files).run_tests().passed(), passes, "{second}");
     }
 }
 
