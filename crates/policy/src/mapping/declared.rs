@@ -97,7 +97,7 @@ impl Trusted {
         match evaluations(mapping).map_err(unusable)? {
             Evaluations::One(evaluation) => {
                 let parts = Parts::read(evaluation).map_err(unusable)?;
-                Ok(Declared::One(self.map_one(parts, call, own.clone())?))
+                Ok(Declared::One(Box::new(self.map_one(parts, call, own.clone())?)))
             }
             Evaluations::Several(evaluations) => {
                 let map = |evaluation: &Object| {
@@ -155,7 +155,7 @@ fn no_name(member: &str) -> String {
 
 /// What a declared mapping makes of a call.
 pub(crate) enum Declared {
-    One(Mapped),
+    One(Box<Mapped>),
     Several(Vec<Mapped>),
 }
 

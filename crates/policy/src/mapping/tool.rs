@@ -89,7 +89,7 @@ impl Tools {
             return Ok(mapped("tools/call", arguments, resource, own));
         };
         match trusted.map(mapping, call, &own)? {
-            Declared::One(mapped) => Ok(mapped),
+            Declared::One(mapped) => Ok(*mapped),
             // The call as it is binds them all, whatever the server makes of it.
             Declared::Several(parts) => {
                 Ok(Mapped { parts, ..mapped("tools/call", arguments, resource, own) })
