@@ -111,6 +111,7 @@ impl Site {
             "trust_domain=site.test".to_owned(),
             "times.requester_lease=5s".to_owned(),
             "times.checkpoint=1s".to_owned(),
+            "limits.requests_per_agent.count=100000".to_owned(),
         ] {
             command.args(["--set", &setting]);
         }

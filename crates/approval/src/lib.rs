@@ -38,7 +38,7 @@ pub mod voting;
 
 pub use grant::{Expected, GrantClaims, GrantRefusal, MetRequirement};
 pub use request::{Request, RequestError, Submission};
-pub use state::{Approval, CancelReason, GrantTerms, Outcome, State, Use};
+pub use state::{Approval, AskedAgain, CancelReason, GrantTerms, Outcome, State, Use};
 pub use status::{Phase, Progress, Status};
 pub use transition::{Effect, Input, Occurrence, Refusal, transition};
 pub use vote::{Vote, VoteDecision, Voter};

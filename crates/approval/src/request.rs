@@ -127,6 +127,25 @@ impl Request {
         }
     }
 
+    /// Whether another request of the same agent asks people the very same, so that their one answer is
+    /// an answer to both: what runs, for whom, under which rules, and what the tool says of itself.
+    /// What only describes it (the agent's reason, its session, the trace) may differ.
+    #[must_use]
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.submission, &other.submission);
+        self.agent == other.agent
+            && self.audience == other.audience
+            && self.owner == other.owner
+            && self.requirements == other.requirements
+            && ours.digest == theirs.digest
+            && ours.operation == theirs.operation
+            && ours.tool_pin == theirs.tool_pin
+            && ours.revision == theirs.revision
+            && ours.interceptor == theirs.interceptor
+            // Who may not vote depends on it (I3).
+            && ours.provenance.initiator == theirs.provenance.initiator
+    }
+
     /// The end of the time to decide: the shortest of all requirements counts.
     #[must_use]
     pub fn decide_by(&self) -> Timestamp {

@@ -1,6 +1,6 @@
 //! An approval: the frozen request, what people said, what was made of it, and where it stands.
 
-use countersign_model::{PersonId, Timestamp};
+use countersign_model::{EvaluationId, PersonId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{grant::MetRequirement, request::Request, vote::Vote};
@@ -24,6 +24,21 @@ pub struct Approval {
     pub updated_at: Timestamp,
     /// Until when the requester counts as alive without another sign of life.
     pub requester_until: Timestamp,
+    /// The times that the same was asked again instead of opening another request. They change no
+    /// [`Self::version`]: an agent that repeats itself must not make a reviewer's vote out of date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_again: Option<AskedAgain>,
+}
+
+/// How often the same was asked while it was pending, after the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedAgain {
+    /// How often.
+    pub times: u32,
+    /// The evaluation that asked last. A submission that is sent twice is one.
+    pub evaluation: EvaluationId,
+    /// When it asked.
+    pub at: Timestamp,
 }
 
 /// Where an approval stands.

@@ -142,6 +142,12 @@ impl Approval {
         }
     }
 
+    /// How often it was asked, the first time included.
+    #[must_use]
+    pub fn asked(&self) -> u32 {
+        self.asked_again.map_or(0, |again| again.times).saturating_add(1)
+    }
+
     /// How far each requirement is, each person counted once over all of them (I4).
     #[must_use]
     pub fn progress(&self) -> Vec<Progress> {

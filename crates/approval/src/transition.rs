@@ -1,12 +1,12 @@
 //! The one way from a state to the next, and what the world must be told about it.
 
-use countersign_model::{Assurance, Timestamp, VoteId};
+use countersign_model::{Assurance, EvaluationId, Timestamp, VoteId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     clocks::over,
     request::{Request, RequestError},
-    state::{Approval, CancelReason, Outcome, State},
+    state::{Approval, AskedAgain, CancelReason, Outcome, State},
     status::Phase,
     vote::{MAX_REASON, VoteDecision, Voter},
     voting::Ballot,
@@ -34,6 +34,11 @@ pub enum Input {
     },
     /// The requester gave a sign of life.
     RequesterHeartbeat,
+    /// The requester, or another one of the same agent, asks the very same.
+    AskAgain {
+        /// The evaluation that asks.
+        evaluation: EvaluationId,
+    },
     /// Time has passed.
     Tick,
     /// Somebody takes the approval back. Who may do so is the caller's to check.
@@ -225,6 +230,7 @@ impl Approval {
             uses: Vec::new(),
             version: 1,
             updated_at: submitted_at,
+            asked_again: None,
         };
         let mut effects = vec![Effect::Record(Occurrence::Requested), Effect::Notify];
         effects.extend(approval.wake_at().map(Effect::WakeAt));
@@ -268,12 +274,27 @@ impl Approval {
                 self.extend_lease(now);
                 Ok(Vec::new())
             }
+            Input::AskAgain { evaluation } => {
+                self.ask_again(*evaluation, now);
+                Ok(Vec::new())
+            }
             Input::Tick => Ok(self.settle_lease(now)),
             Input::Revoke { by, reason } => self.revoke(by, reason.as_deref(), now),
             Input::Invalidate { why } => self.invalidate(why, now),
             Input::Claim { use_number, at } => self.claim(*use_number, *at, now),
             Input::Outcome { use_number, outcome, at } => self.finish(*use_number, *outcome, *at, now),
         }
+    }
+
+    /// One more attaches to what is pending. That somebody asks is a sign of life, too.
+    fn ask_again(&mut self, evaluation: EvaluationId, now: Timestamp) {
+        let is_new = evaluation != self.request.submission.evaluation
+            && self.asked_again.is_none_or(|last| last.evaluation != evaluation);
+        if self.state == State::Pending && is_new {
+            let times = self.asked_again.map_or(0, |last| last.times).saturating_add(1);
+            self.asked_again = Some(AskedAgain { times, evaluation, at: now });
+        }
+        self.extend_lease(now);
     }
 
     fn cancel(&mut self, why: CancelReason, now: Timestamp) -> Result<Vec<Effect>, Refusal> {

@@ -30,6 +30,11 @@ kinds! {
     /// A grant was refused by its sidecar.
     GRANT_REFUSED = "grant.refused";
 
+    /// An agent asked for more than people are asked at a time. Once for as long as it goes on.
+    REQUESTS_REFUSED = "requests.refused";
+    /// What it asks is put to people again.
+    REQUESTS_RESUMED = "requests.resumed";
+
     /// An approval was asked for.
     APPROVAL_REQUESTED = "approval.requested";
     /// A person voted.

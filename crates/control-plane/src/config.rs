@@ -31,6 +31,8 @@ pub struct Config {
     pub authority: AuthorityConfig,
     /// Spans of time.
     pub times: Times,
+    /// How much one agent may ask of people.
+    pub limits: AgentLimits,
     /// Logs.
     pub log: LogConfig,
 }
@@ -106,11 +108,28 @@ impl Default for Times {
     }
 }
 
+/// How much one agent may ask of people. Their attention is what it would wear out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgentLimits {
+    /// How many of its requests may wait for people at a time.
+    pub pending: u32,
+    /// How many requests it may make…
+    pub requests: u32,
+    /// …within so long.
+    pub per: Seconds,
+}
+
+impl Default for AgentLimits {
+    fn default() -> Self {
+        Self { pending: 20, requests: 60, per: Seconds::new(600) }
+    }
+}
+
 /// What an environment variable must start with to be a setting.
 const ENVIRONMENT_PREFIX: &str = "COUNTERSIGN_CONTROL_";
 
 /// Every setting there is.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 20] = [
     "data",
     "trust_domain",
     "people",
@@ -126,6 +145,9 @@ const KEYS: [&str; 17] = [
     "times.requester_lease",
     "times.checkpoint",
     "times.drain",
+    "limits.pending_per_agent",
+    "limits.requests_per_agent.count",
+    "limits.requests_per_agent.per",
     "log.format",
     "log.filter",
 ];
@@ -143,6 +165,7 @@ impl Config {
             link: LinkConfig { listen: loopback(7701), max_sessions: 20_000 },
             authority: AuthorityConfig { files: None, svid_lifetime: Seconds::new(3_600) },
             times: Times::default(),
+            limits: AgentLimits::default(),
             log: LogConfig::default(),
         }
     }
@@ -179,6 +202,7 @@ fn read(settings: &mut Settings) -> Option<Config> {
     settings.read_into("link.max_sessions", &mut config.link.max_sessions);
     read_authority(settings, &mut config.authority);
     read_times(settings, &mut config.times);
+    read_limits(settings, &mut config.limits);
     settings.read_into("log.format", &mut config.log.format);
     settings.read_into("log.filter", &mut config.log.filter);
     Some(config)
@@ -231,6 +255,16 @@ fn read_times(settings: &mut Settings, times: &mut Times) {
     settings.bounded("times.drain", times.drain, Seconds::new(1), Seconds::new(600));
 }
 
+fn read_limits(settings: &mut Settings, limits: &mut AgentLimits) {
+    let (count, per) = ("limits.requests_per_agent.count", "limits.requests_per_agent.per");
+    settings.read_into("limits.pending_per_agent", &mut limits.pending);
+    settings.read_into(count, &mut limits.requests);
+    settings.read_into(per, &mut limits.per);
+    settings.bounded("limits.pending_per_agent", limits.pending, 1, 10_000);
+    settings.bounded(count, limits.requests, 1, 100_000);
+    settings.bounded(per, limits.per, Seconds::new(1), Seconds::new(86_400));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +278,7 @@ mod tests {
         let example = include_str!("../../../config/control.toml");
         let config = load(example).unwrap();
         assert_eq!(config.times, Times::default());
+        assert_eq!(config.limits, AgentLimits::default());
         for key in KEYS {
             let name = key.rsplit('.').next().unwrap();
             assert!(example.contains(&format!("{name} =")), "{key}");

@@ -31,6 +31,9 @@ pub enum Cause {
     /// The control plane did not take the request in.
     #[error("approval is needed, but the control plane refused the request: {0}")]
     NotAccepted(String),
+    /// The agent has asked people for too much already.
+    #[error("approval is needed, but people are not asked: {0}")]
+    TooManyRequests(String),
     /// People are still deciding.
     #[error("the approval has not been decided yet")]
     Undecided,
@@ -83,6 +86,7 @@ impl Cause {
             Self::Busy => "busy",
             Self::Unreachable(_) => "unreachable",
             Self::NotAccepted(_) => "not_accepted",
+            Self::TooManyRequests(_) => "too_many_requests",
             Self::Undecided => "undecided",
             Self::Refused(_) => "refused",
             Self::Expired => "expired",
@@ -107,6 +111,7 @@ impl Cause {
                 | Self::Unrecorded(_)
                 | Self::Busy
                 | Self::Undecided
+                | Self::TooManyRequests(_)
                 | Self::Unreachable(_)
                 | Self::Journal(_)
         )

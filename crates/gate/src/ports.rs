@@ -39,6 +39,9 @@ pub enum BrokerError {
     /// It refuses.
     #[error("the control plane refused: {0}")]
     Refused(String),
+    /// It puts no more of this agent's questions to people for now.
+    #[error("{0}")]
+    TooMany(String),
     /// It knows no such approval of this sidecar.
     #[error("no such approval")]
     Unknown,

@@ -264,7 +264,9 @@ impl Housekeeper {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
-                Ok(_) | Err(BrokerError::Refused(_) | BrokerError::Unknown) => return,
+                Ok(_) | Err(BrokerError::Refused(_) | BrokerError::TooMany(_) | BrokerError::Unknown) => {
+                    return;
+                }
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use countersign_approval::{Input, Phase, VoteDecision};
-use countersign_gate::{Answer, Cause, Held, Outcome, hold::Waited, record::Kind};
-use countersign_model::Seconds;
+use countersign_approval::{CancelReason, Input, Phase, VoteDecision};
+use countersign_gate::{Answer, Cause, Held, Intent, Outcome, hold::Waited, record::Kind};
+use countersign_model::{Digest, Provenance, Seconds, provenance::Initiator};
 use countersign_testkit::{
     World,
     world::{POLICIES, REQUIREMENTS, denied, deploy, eventually, intent, permitted},
@@ -181,6 +181,67 @@ async fn two_who_wait_for_one_use_do_not_both_get_it() {
     let (one, two) = (permitted(first.await.unwrap()), permitted(second.await.unwrap()));
     assert_ne!(one.used(), two.used());
     assert!(world.control.approvals().iter().all(|approval| world.journal.used(approval.request.id) == 1));
+}
+
+/// People are told how often they were asked, and a retry of the transport is none.
+#[tokio::test]
+async fn asking_again_is_counted_and_not_asked_twice() {
+    let world = World::new();
+    let held = world.held(deploy("1")).await;
+    for _ in 0..3 {
+        world.gate.request(&held).await.unwrap();
+    }
+    assert_eq!(world.control.approvals()[0].asked(), 1);
+    for _ in 0..2 {
+        world.gate.request(&world.held(deploy("1")).await).await.unwrap();
+    }
+    assert_eq!((world.control.approvals().len(), world.control.approvals()[0].asked()), (1, 3));
+}
+
+/// I3: whoever may not vote on their own operation does not get another's answer for it either.
+#[tokio::test]
+async fn the_same_for_another_person_or_by_another_tool_is_another_question() {
+    let world = World::new();
+    let asked_for = |person: &str, pin: &[u8]| {
+        let person = person.parse().unwrap();
+        let initiator = Some(Initiator { person, verified: false });
+        let provenance = Provenance { initiator, ..Provenance::default() };
+        Intent { provenance, tool_pin: Some(Digest::of(pin)), ..deploy("1") }
+    };
+    let ask = async |person: &str, pin: &[u8]| {
+        let held = world.held(asked_for(person, pin)).await;
+        world.gate.request(&held).await.unwrap().id
+    };
+    let first = ask("one@example.com", b"a").await;
+    assert_eq!(ask("one@example.com", b"a").await, first);
+    assert_ne!(ask("two@example.com", b"a").await, first);
+    assert_ne!(ask("one@example.com", b"b").await, first);
+    world.control.approve(first);
+    let held = world.held(asked_for("two@example.com", b"a")).await;
+    let waited = world.gate.hold_within(held, async {}, |_| {}).await;
+    assert!(matches!(waited, Waited::Pending(status) if status.id != first));
+    assert_eq!(world.journal.used(first), 0);
+}
+
+/// A request that was cancelled because its first requester went away does not fail who still waits.
+#[tokio::test]
+async fn who_waits_while_another_is_taken_for_gone_asks_anew() {
+    let world = World::new();
+    let task = hold_deploy(&world, "1").await;
+    world.control.apply(world.control.last(), &Input::Cancel { why: CancelReason::RequesterGone });
+    eventually("it is asked about anew", || world.control.approvals().len() == 2).await;
+    world.control.approve(world.control.last());
+    drop(permitted(task.await.unwrap()));
+}
+
+#[tokio::test]
+async fn who_asks_too_much_is_told_so() {
+    let world = World::new();
+    world.control.refuse_next_with_too_many("20 requests wait");
+    let denial = denied(world.gate.hold(world.held(deploy("1")).await, |_| {}).await);
+    assert_eq!(denial.cause, Cause::TooManyRequests("20 requests wait".to_owned()));
+    assert!(denial.to_string().contains("people are not asked: 20 requests wait"), "{denial}");
+    assert!(world.control.approvals().is_empty());
 }
 
 #[tokio::test]

@@ -85,6 +85,8 @@ pub enum RefusalCode {
     AuditGap,
     /// The other side failed. Ask again later.
     Internal,
+    /// The agent has asked people for too much.
+    TooMany,
 }
 
 impl RefusalCode {

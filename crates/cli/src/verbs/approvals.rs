@@ -95,6 +95,8 @@ pub(crate) struct Approval {
     requirements: Vec<Requirement>,
     votes: Vec<Cast>,
     decide_by: Timestamp,
+    #[serde(default)]
+    asked: u32,
     trace_id: Option<String>,
     may_vote: Option<MayVote>,
 }
@@ -247,6 +249,9 @@ fn describe(approval: &Approval, paint: Paint) -> Result<String> {
             "vote",
             format!("{} {decision} at {} by {}{reason}", plain(&vote.person), vote.at, plain(&vote.channel)),
         );
+    }
+    if approval.asked > 1 {
+        line("asked", format!("{} times", approval.asked));
     }
     if approval.state == "pending" {
         line("left", distance(approval.decide_by, now()));

@@ -93,7 +93,7 @@ fn assemble(config: &Config, clock: &Clock) -> Result<Parts, StartError> {
         own_id: own_id.clone(),
         requester_lease: config.times.requester_lease,
         metrics: metrics.clone(),
-        crowd: Crowd::default(),
+        crowd: Crowd::new(config.limits),
         outbox: Notify::new(),
         clocks: Notify::new(),
     });

@@ -7,6 +7,7 @@
 mod crowd;
 mod freeze;
 mod spans;
+mod submit;
 mod timers;
 
 use std::{
@@ -14,9 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign_approval::{
-    Approval, Effect, GrantClaims, Input, Phase, Status, Submission, VoteDecision, Voter,
-};
+use countersign_approval::{Approval, Effect, GrantClaims, Input, Phase, Status, VoteDecision, Voter};
 use countersign_model::{AgentId, ApprovalId, Seconds, SpiffeId, VoteId};
 use countersign_store::{
     Applied, ApplyRefusal, ApprovalFilter, By, Change, CommandError, PageError, PageRequest, Store,
@@ -27,13 +26,13 @@ use tokio::sync::Notify;
 use tracing::Instrument;
 
 pub(crate) use self::{
-    crowd::Crowd,
+    crowd::{Crowd, TooMany},
     freeze::{Circumstances, FreezeError, Requester},
     spans::notify as notify_span,
 };
 use crate::{
     clock::{Clock, NoEntropy, entropy},
-    distribution::{Catalogue, Edition, EditionError, load_edition},
+    distribution::{Catalogue, Edition, EditionError},
     hub::Hub,
     keys::Keys,
     link::Registry,
@@ -89,9 +88,9 @@ pub(crate) enum SubmitError {
     /// No randomness for its id.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// The agent has too many requests that wait already.
-    #[error("{} requests of this agent wait for people already", crowd::MOST_PENDING)]
-    TooManyPending,
+    /// The agent asks too much of people.
+    #[error("{0}")]
+    TooMany(TooMany),
     /// No policy is in force, so none can hold anything.
     #[error("no policy was pushed yet")]
     NoPolicy,
@@ -120,70 +119,6 @@ pub(crate) struct Ballot {
 }
 
 impl Broker {
-    /// Takes a submission in. The same key of the same agent again gives the same approval.
-    pub(crate) async fn submit(
-        &self,
-        requester: Requester,
-        submission: Submission,
-    ) -> Result<Status, SubmitError> {
-        let span = spans::request(submission.trace.as_deref());
-        let approval = self.submit_within(requester, submission, &span).instrument(span.clone()).await?;
-        spans::describe(&span, &approval);
-        Ok(self.status(&approval))
-    }
-
-    async fn submit_within(
-        &self,
-        requester: Requester,
-        submission: Submission,
-        span: &tracing::Span,
-    ) -> Result<Approval, SubmitError> {
-        let (agent, key) = (requester.agent, submission.key.clone());
-        let digest = submission.digest;
-        match self.open(requester, submission).await {
-            Ok(approval) => Ok(approval),
-            // Things may have changed since the key was used: a repeated question gets the answer
-            // that it has, whatever a new one would get.
-            Err(error @ (SubmitError::Freeze(_) | SubmitError::Edition(_) | SubmitError::TooManyPending)) => {
-                let earlier = self.store.approval_for_key(agent, &key).await?;
-                let same = earlier.filter(|earlier| earlier.request.submission.digest == digest);
-                same.ok_or(error)
-            }
-            Err(error) => {
-                tracing::debug!(parent: span, %error, "a submission was refused");
-                Err(error)
-            }
-        }
-    }
-
-    async fn open(&self, requester: Requester, submission: Submission) -> Result<Approval, SubmitError> {
-        if !self.crowd.has_room(requester.agent) {
-            return Err(SubmitError::TooManyPending);
-        }
-        let now = self.clock.now();
-        let current = self.catalogue.active().ok_or(SubmitError::NoPolicy)?;
-        let named = load_edition(&self.store, &self.catalogue, submission.revision).await?;
-        let circumstances = Circumstances {
-            id: ApprovalId::new(now, entropy()?),
-            trust_domain: self.own_id.trust_domain().clone(),
-            requester_lease: self.requester_lease,
-            now,
-        };
-        let agent = SpiffeId::agent(self.own_id.trust_domain().clone(), requester.name.clone());
-        let trace_id = submission.trace.as_deref().and_then(trace_id);
-        let request = freeze::freeze(
-            submission,
-            requester,
-            circumstances,
-            |name| named.bundle.requirement(name),
-            |name| current.bundle.requirement(name),
-        )?;
-        let by = By { actor: agent.to_string(), at: now, trace_id };
-        let submitted = self.store.submit_approval(request, by).await?;
-        self.tell(&submitted.approval, &submitted.effects);
-        Ok(submitted.approval)
-    }
-
     /// Casts a vote. Whether it counts is for the approval to say (I3, I4).
     pub(crate) async fn vote(
         &self,

@@ -37,7 +37,7 @@ impl Broker {
     pub(crate) async fn excuse_absence(&self) -> Result<(), PageError> {
         let filter = ApprovalFilter { phase: Some(Phase::Pending), agent: None };
         let excuse = |approval: &Approval| {
-            self.crowd.add(approval.request.agent);
+            self.crowd.add(approval);
             Some(Input::RequesterHeartbeat)
         };
         self.apply_to_all(filter, self.own_id.to_string(), excuse).await

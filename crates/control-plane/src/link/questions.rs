@@ -187,7 +187,7 @@ fn refused_submission(error: &SubmitError) -> Refused {
         SubmitError::Freeze(_) | SubmitError::Refused(SubmitRefusal::Request(_)) => RefusalCode::Invalid,
         SubmitError::Refused(SubmitRefusal::KeyTaken(_)) | SubmitError::NoPolicy => RefusalCode::Conflict,
         SubmitError::Refused(SubmitRefusal::NotEnrolled) => RefusalCode::Revoked,
-        SubmitError::TooManyPending => RefusalCode::Busy,
+        SubmitError::TooMany(_) => RefusalCode::TooMany,
         SubmitError::Edition(_) | SubmitError::Store(_) | SubmitError::Entropy(_) => return internal(error),
     };
     Refused { code, message: error.to_string() }

@@ -34,6 +34,7 @@ impl ApprovalView {
             requirements: requirements(approval),
             votes: approval.votes.iter().map(vote_view).collect(),
             submitted_at: request.submitted_at,
+            asked: approval.asked(),
             decide_by: request.decide_by(),
             execute_by: approval.terms.as_ref().map(|terms| terms.execute_by),
             updated_at: approval.updated_at,

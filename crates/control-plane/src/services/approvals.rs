@@ -111,6 +111,8 @@ pub struct ApprovalView {
     /// When it was submitted.
     #[schema(value_type = String)]
     pub submitted_at: Timestamp,
+    /// How often it was asked: the same again, while it is pending, is no other request.
+    pub asked: u32,
     /// Until when it can be decided.
     #[schema(value_type = String)]
     pub decide_by: Timestamp,

@@ -222,23 +222,3 @@ async fn a_requester_that_stays_away_is_given_up() {
     assert_eq!(status.cancelled, Some(CancelReason::RequesterGone));
     assert_eq!(sidecar.until_status(kept, |_| true).await.phase, Phase::Pending);
 }
-
-/// An agent that asks without end does not get to wear its reviewers out.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_agent_cannot_flood_its_reviewers() {
-    let world = World::with_policy().await;
-    let (flood, other) = (world.sidecar("flood").await, world.sidecar("other").await);
-    let ask = |number: usize| flood.submit(submission(&number.to_string(), "deploy", "one", 1));
-    let mut ids = Vec::new();
-    for batch in (0..1_000).collect::<Vec<_>>().chunks(100) {
-        let asked = futures::future::join_all(batch.iter().copied().map(ask)).await;
-        ids.extend(asked.into_iter().map(|status| status.unwrap().id));
-    }
-    assert_eq!(code(&ask(1_000).await), Some(RefusalCode::Busy));
-    // Asking again for what waits already is no more than it was.
-    assert_eq!(ask(7).await.unwrap().id, ids[7]);
-    other.submit(submission("k", "deploy", "one", 1)).await.unwrap();
-    let cancel = CancelApproval { id: ids[0], why: CancelReason::Requester };
-    flood.link.request(cancel).await.unwrap();
-    ask(1_000).await.unwrap();
-}

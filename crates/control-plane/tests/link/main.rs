@@ -10,6 +10,7 @@
 
 mod approvals;
 mod enrolment;
+mod flood;
 mod garbage;
 mod killed;
 mod policy;

@@ -8,6 +8,7 @@ use countersign_model::{
     Timestamp, canonical::to_canonical_json,
 };
 
+use super::Question;
 use crate::{Act, Intent, engine::Case, intent::redacted_provenance};
 
 /// An operation that may run once people have approved it.
@@ -47,6 +48,12 @@ impl Held {
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.case.matter.digest()
+    }
+
+    /// What people are asked.
+    pub(super) fn question(&self) -> Question {
+        let matter = &self.case.matter;
+        Question::new(matter.digest(), matter.tool_pin, matter.provenance.initiator.as_ref())
     }
 
     /// The operation that is held.

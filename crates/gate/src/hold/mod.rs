@@ -1,7 +1,7 @@
 //! Ask people, and wait for them.
 //!
-//! Retries attach to what is already asked: the gate remembers, by digest, the approval that was
-//! requested last, and asks again only when that one is over.
+//! Retries attach to what is already asked: the gate remembers, by what is asked and for whom, the approval
+//! that was requested last, and asks again only when that one is over.
 //!
 //! | what became of the last request        | the same operation again                              |
 //! |----------------------------------------|-------------------------------------------------------|
@@ -37,7 +37,7 @@ mod held;
 mod pending;
 
 pub use held::Held;
-pub(crate) use pending::Pending;
+pub(crate) use pending::{Pending, Question};
 
 /// How long one question to the control plane may stay open. Shorter than its own limit.
 const WAIT: Duration = Duration::from_secs(25);
@@ -64,6 +64,7 @@ impl From<HoldError> for Cause {
             HoldError::Busy => Self::Busy,
             HoldError::Broker(BrokerError::Unreachable(why)) => Self::Unreachable(why),
             HoldError::Broker(BrokerError::Refused(why)) => Self::NotAccepted(why),
+            HoldError::Broker(BrokerError::TooMany(why)) => Self::TooManyRequests(why),
             HoldError::Broker(BrokerError::Unknown) => {
                 Self::NotAccepted("it knows no such approval".to_owned())
             }
@@ -213,22 +214,24 @@ impl Engine {
             let now = self.ports.clock.now();
             let entropy = self.ports.entropy.bytes();
             let submission = || held.submission(hex(&entropy), trace.clone());
-            let plan = self.pending.plan(held.digest(), submission, &held.requirements, now);
+            let plan = self.pending.plan(held.question(), submission, &held.requirements, now);
             let status = match plan.ok_or(HoldError::Busy)? {
                 pending::Plan::Stands(status) => return Ok(status),
                 pending::Plan::Known(id) => self.ports.broker.wait(id, 0, WAIT).await,
-                pending::Plan::Submit(submission) => self.ports.broker.submit(*submission).await,
+                pending::Plan::Again(submission) | pending::Plan::Submit(submission) => {
+                    self.ports.broker.submit(*submission).await
+                }
             };
             let status = match status {
                 Err(BrokerError::Unknown) => {
-                    self.pending.clear(held.digest());
+                    self.pending.clear(held.question());
                     continue;
                 }
                 other => other?,
             };
-            let answers = self.pending.attach(held.digest(), &status, self.ports.clock.now());
+            let answers = self.pending.attach(held.question(), &status, self.ports.clock.now());
             if answers && self.is_spent(held, &status) {
-                self.pending.forget(held.digest(), status.id);
+                self.pending.forget(held.question(), status.id);
             } else if answers || last {
                 return Ok(status);
             }
@@ -359,6 +362,10 @@ impl Engine {
         let Some(cause) = cause_of(status) else {
             return self.use_grant(held, status).await;
         };
+        if status.cancelled == Some(CancelReason::RequesterGone) {
+            // Whoever asked first is gone, or was taken for it. Somebody is here who waits.
+            return self.ask_anew(held, status.id).await;
+        }
         Next::Done(self.refuse_hold(&held, cause, Some(status.id)).await)
     }
 
@@ -374,7 +381,7 @@ impl Engine {
         match self.redeem_grant(&held.intent, case, status.id, grant).await {
             Answer::Denied(denial) if denial.cause == Cause::Used => self.ask_anew(held, status.id).await,
             Answer::Held(other) => {
-                self.pending.forget(held.digest(), status.id);
+                self.pending.forget(held.question(), status.id);
                 Next::Ask(other)
             }
             answer => Next::Done(answer),
@@ -382,7 +389,7 @@ impl Engine {
     }
 
     async fn ask_anew(self: &Arc<Self>, held: Held, used: ApprovalId) -> Next {
-        self.pending.forget(held.digest(), used);
+        self.pending.forget(held.question(), used);
         Next::Ask(held)
     }
 

@@ -1,4 +1,4 @@
-//! Which approvals have been asked for, by digest, so that retries attach to them.
+//! Which approvals have been asked for, by what was asked, so that retries attach to them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -6,14 +6,35 @@ use std::{
 };
 
 use countersign_approval::{Phase, Status, Submission};
-use countersign_model::{ApprovalId, Digest, RequirementName, Seconds, Timestamp};
+use countersign_model::{ApprovalId, Digest, RequirementName, Seconds, Timestamp, provenance::Initiator};
+
+/// What people are asked. Two operations that differ in any of it are two questions: an answer that is
+/// given for one initiating human is none for another (I3), nor for a tool that has changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Question {
+    operation: Digest,
+    tool_pin: Option<Digest>,
+    initiator: Option<Digest>,
+}
+
+impl Question {
+    pub(crate) fn new(operation: Digest, tool_pin: Option<Digest>, initiator: Option<&Initiator>) -> Self {
+        let initiator = initiator.map(|initiator| {
+            let verified: &[u8] = if initiator.verified { b"verified" } else { b"asserted" };
+            Digest::of_parts(&[verified, initiator.person.as_str().as_bytes()])
+        });
+        Self { operation, tool_pin, initiator }
+    }
+}
 
 /// What to do for an operation that must be approved.
 pub(crate) enum Plan {
     /// A reviewer has refused it, and that still stands.
     Stands(Status),
-    /// It is asked about already, or is approved.
+    /// It is approved.
     Known(ApprovalId),
+    /// It is asked about already. People are told that it was asked again, under the key that it has.
+    Again(Box<Submission>),
     /// It must be submitted: for the first time, or again, because no answer came back.
     Submit(Box<Submission>),
 }
@@ -27,7 +48,7 @@ pub(crate) struct Pending {
 
 #[derive(Default)]
 struct State {
-    entries: HashMap<Digest, Entry>,
+    entries: HashMap<Question, Entry>,
     waiters: HashMap<ApprovalId, usize>,
     /// Requests whose last waiter was sent away to come again: his leaving ends nothing.
     staying: HashSet<ApprovalId>,
@@ -76,16 +97,16 @@ impl Pending {
     /// that are not over.
     pub(crate) fn plan(
         &self,
-        digest: Digest,
-        submission: impl FnOnce() -> Submission,
+        question: Question,
+        submission: impl Fn() -> Submission,
         needed: &[RequirementName],
         now: Timestamp,
     ) -> Option<Plan> {
         let mut state = self.lock();
         let mut replaces = false;
-        if let Some(entry) = state.entries.get(&digest) {
+        if let Some(entry) = state.entries.get(&question) {
             replaces = true;
-            if let Some(plan) = plan_with(entry, needed, now) {
+            if let Some(plan) = plan_with(entry, &submission, needed, now) {
                 return Some(plan);
             }
         }
@@ -95,14 +116,14 @@ impl Pending {
         let submission = Box::new(submission());
         let entry =
             Entry { submission: submission.clone(), status: None, noted_at: now, refused_until: None };
-        state.entries.insert(digest, entry);
+        state.entries.insert(question, entry);
         Some(Plan::Submit(submission))
     }
 
     /// Remembers the answer to a plan. Whether it answers the operation: a request that is over does not.
-    pub(crate) fn attach(&self, digest: Digest, status: &Status, now: Timestamp) -> bool {
+    pub(crate) fn attach(&self, question: Question, status: &Status, now: Timestamp) -> bool {
         let mut state = self.lock();
-        if let Some(entry) = state.entries.get_mut(&digest) {
+        if let Some(entry) = state.entries.get_mut(&question) {
             entry.note(status, now, self.refusal_stands);
         }
         is_live(status) || status.phase == Phase::Denied
@@ -118,17 +139,17 @@ impl Pending {
     }
 
     /// Forgets an approval, so that the next attempt asks anew.
-    pub(crate) fn forget(&self, digest: Digest, id: ApprovalId) {
+    pub(crate) fn forget(&self, question: Question, id: ApprovalId) {
         let mut state = self.lock();
         let same = |entry: &Entry| entry.status.as_ref().is_some_and(|known| known.id == id);
-        if state.entries.get(&digest).is_some_and(same) {
-            state.entries.remove(&digest);
+        if state.entries.get(&question).is_some_and(same) {
+            state.entries.remove(&question);
         }
     }
 
     /// Forgets whatever was asked for an operation.
-    pub(crate) fn clear(&self, digest: Digest) {
-        self.lock().entries.remove(&digest);
+    pub(crate) fn clear(&self, question: Question) {
+        self.lock().entries.remove(&question);
     }
 
     /// One more waits for an approval.
@@ -169,7 +190,12 @@ impl Pending {
 }
 
 /// What an entry answers to the same operation; `None` when it must be asked anew.
-fn plan_with(entry: &Entry, needed: &[RequirementName], now: Timestamp) -> Option<Plan> {
+fn plan_with(
+    entry: &Entry,
+    submission: impl FnOnce() -> Submission,
+    needed: &[RequirementName],
+    now: Timestamp,
+) -> Option<Plan> {
     if let (Some(status), Some(until)) = (&entry.status, entry.refused_until) {
         return (now < until).then(|| Plan::Stands(status.clone()));
     }
@@ -177,6 +203,10 @@ fn plan_with(entry: &Entry, needed: &[RequirementName], now: Timestamp) -> Optio
         return None;
     }
     match &entry.status {
+        Some(status) if status.phase == Phase::Pending => {
+            let again = Submission { key: entry.submission.key.clone(), ..submission() };
+            Some(Plan::Again(Box::new(again)))
+        }
         Some(status) => Some(Plan::Known(status.id)),
         None => Some(Plan::Submit(entry.submission.clone())),
     }
@@ -186,9 +216,9 @@ impl State {
     /// Forgets what is over and longest ago. Refusals that still stand go last.
     fn make_room(&mut self) -> Option<()> {
         let over = self.entries.iter().filter(|(_, entry)| !entry.is_live());
-        let (digest, _) = over.min_by_key(|(_, entry)| (entry.refused_until.is_some(), entry.noted_at))?;
-        let digest = *digest;
-        self.entries.remove(&digest);
+        let (question, _) = over.min_by_key(|(_, entry)| (entry.refused_until.is_some(), entry.noted_at))?;
+        let question = *question;
+        self.entries.remove(&question);
         Some(())
     }
 }

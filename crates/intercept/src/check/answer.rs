@@ -171,6 +171,7 @@ pub(super) fn after(cause: &Cause) -> (&'static str, NextAction) {
         | Cause::LeaseEnded
         | Cause::Unrecorded(_)
         | Cause::Busy
+        | Cause::TooManyRequests(_)
         | Cause::Unreachable(_)
         | Cause::Journal(_) => (cause.code(), NextAction::Retry),
     }

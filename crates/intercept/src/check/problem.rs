@@ -96,6 +96,9 @@ impl From<BrokerError> for Problem {
         match error {
             BrokerError::Unreachable(_) => Self::unavailable(error.to_string()),
             BrokerError::Refused(why) => Self::refused(why),
+            BrokerError::TooMany(why) => {
+                Self::general(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests", why)
+            }
             BrokerError::Unknown => {
                 Self::unknown_task("no approval request of that id belongs to this sidecar")
             }

@@ -212,6 +212,7 @@ fn code_number(code: RefusalCode) -> u16 {
         RefusalCode::JoinToken => 7,
         RefusalCode::AuditGap => 8,
         RefusalCode::Internal => 9,
+        RefusalCode::TooMany => 10,
     }
 }
 
@@ -227,6 +228,7 @@ fn code_of(number: u16) -> RefusalCode {
         7 => RefusalCode::JoinToken,
         8 => RefusalCode::AuditGap,
         9 => RefusalCode::Internal,
+        10 => RefusalCode::TooMany,
         _ => RefusalCode::Other,
     }
 }

@@ -142,6 +142,9 @@ fn refusal(error: RequestError) -> BrokerError {
     match error {
         RequestError::Down | RequestError::Exchange(_) => BrokerError::Unreachable(error.to_string()),
         RequestError::Refused(refused) if refused.code == RefusalCode::NotFound => BrokerError::Unknown,
+        RequestError::Refused(refused) if refused.code == RefusalCode::TooMany => {
+            BrokerError::TooMany(refused.message)
+        }
         RequestError::Refused(refused) if refused.code.is_transient() => {
             BrokerError::Unreachable(refused.message)
         }

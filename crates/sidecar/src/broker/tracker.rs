@@ -98,9 +98,15 @@ impl Tracker {
             standing: Standing::WaitedFor,
             status: Some(status.clone()),
         };
-        self.entries().insert(status.id, entry);
+        let before = self.entries().insert(status.id, entry);
         // If the requester goes during the next steps, nobody else knows of the approval yet.
         let asking = Asking { tracker: self, id: status.id };
+        if let Some(before) = before.filter(|before| before.key != key) {
+            // The same was asked before a restart, and waits still. It is kept under one key.
+            if let Err(error) = self.state.forget_pending(before.key).await {
+                tracing::warn!(approval = %status.id, %error, "an old key could not be forgotten");
+            }
+        }
         let kept = Kept { interceptor: submission.interceptor.clone(), decide_by };
         let submission = serde_json::to_string(&kept).unwrap_or_default();
         let pending = PendingApproval { key, approval: Some(status.id), submission, since: now };

@@ -36,6 +36,7 @@ pub struct FakeControl {
     changed: Notify,
     unreachable: AtomicBool,
     lose_answer: AtomicBool,
+    too_many: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +60,7 @@ impl FakeControl {
             changed: Notify::new(),
             unreachable: AtomicBool::new(false),
             lose_answer: AtomicBool::new(false),
+            too_many: Mutex::default(),
         }
     }
 
@@ -81,6 +83,11 @@ impl FakeControl {
     /// The next submission arrives, but its answer does not.
     pub fn lose_next_answer(&self) {
         self.lose_answer.store(true, Ordering::SeqCst);
+    }
+
+    /// The next submission is refused, because the agent asks too much.
+    pub fn refuse_next_with_too_many(&self, why: &str) {
+        *self.too_many.lock().unwrap() = Some(why.to_owned());
     }
 
     /// Every approval that was asked for, in order.
@@ -194,10 +201,18 @@ impl FakeControl {
 
     fn open(&self, submission: Submission) -> Result<Status, BrokerError> {
         self.reachable()?;
+        if let Some(why) = self.too_many.lock().unwrap().take() {
+            return Err(BrokerError::TooMany(why));
+        }
         let refused = |error: String| BrokerError::Refused(error);
         let mut state = self.state.lock().unwrap();
         if let Some(known) = state.keys.get(&submission.key).and_then(|id| state.approvals.get(id)) {
-            return Ok(self.status(known));
+            let again = Input::AskAgain { evaluation: submission.evaluation };
+            let (known, _) =
+                transition(known, &again, self.clock.now()).map_err(|e| refused(e.to_string()))?;
+            let status = self.status(&known);
+            state.approvals.insert(status.id, known);
+            return Ok(status);
         }
         let bundle =
             state.bundles.get(&submission.revision).ok_or_else(|| refused("no such revision".into()))?;

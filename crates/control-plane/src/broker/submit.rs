@@ -1,0 +1,143 @@
+//! From a sidecar's submission to the approval that people are asked for: a new one, or the one that asks
+//! the very same already.
+
+use countersign_approval::{Approval, Input, Phase, Request, Status, Submission};
+use countersign_audit::{EventDraft, kind};
+use countersign_model::{ApprovalId, SpiffeId, Timestamp};
+use countersign_store::{By, Change, CommandError, StoreError};
+use serde_json::json;
+use tracing::Instrument;
+
+use super::{Broker, Circumstances, Requester, SubmitError, crowd::Admission, freeze, spans};
+use crate::{clock::entropy, distribution::load_edition, trace::trace_id};
+
+impl Broker {
+    /// Takes a submission in. The same key of the same agent again gives the same approval, and so does
+    /// the very same question while people are asked about it.
+    pub(crate) async fn submit(
+        &self,
+        requester: Requester,
+        submission: Submission,
+    ) -> Result<Status, SubmitError> {
+        let span = spans::request(submission.trace.as_deref());
+        let turn = self.crowd.turn(requester.agent).await;
+        let submitted = self.submit_in_turn(requester, submission).instrument(span.clone()).await;
+        drop(turn);
+        let approval = submitted.inspect_err(|error| {
+            tracing::debug!(parent: &span, %error, "a submission was refused");
+        })?;
+        spans::describe(&span, &approval);
+        Ok(self.status(&approval))
+    }
+
+    async fn submit_in_turn(
+        &self,
+        requester: Requester,
+        submission: Submission,
+    ) -> Result<Approval, SubmitError> {
+        // Things may have changed since the key was used: a repeated question gets the answer that it has,
+        // whatever a new one would get.
+        let known = self.store.approval_for_key(requester.agent, &submission.key).await?;
+        if let Some(known) = known.filter(|known| known.request.submission.digest == submission.digest) {
+            return self.attach(known, &submission).await;
+        }
+        let now = self.clock.now();
+        let by = By {
+            actor: SpiffeId::agent(self.own_id.trust_domain().clone(), requester.name.clone()).to_string(),
+            at: now,
+            trace_id: submission.trace.as_deref().and_then(trace_id),
+        };
+        let request = self.freeze(requester, submission, now).await?;
+        if let Some(same) = self.pending_same(&request).await? {
+            return self.attach(same, &request.submission).await;
+        }
+        self.admit(&request, now).await?;
+        let submitted = self.store.submit_approval(request, by).await?;
+        self.tell(&submitted.approval, &submitted.effects);
+        Ok(submitted.approval)
+    }
+
+    async fn freeze(
+        &self,
+        requester: Requester,
+        submission: Submission,
+        now: Timestamp,
+    ) -> Result<Request, SubmitError> {
+        let current = self.catalogue.active().ok_or(SubmitError::NoPolicy)?;
+        let named = load_edition(&self.store, &self.catalogue, submission.revision).await?;
+        let circumstances = Circumstances {
+            id: ApprovalId::new(now, entropy()?),
+            trust_domain: self.own_id.trust_domain().clone(),
+            requester_lease: self.requester_lease,
+            now,
+        };
+        Ok(freeze::freeze(
+            submission,
+            requester,
+            circumstances,
+            |name| named.bundle.requirement(name),
+            |name| current.bundle.requirement(name),
+        )?)
+    }
+
+    /// What waits for people already and asks the very same, under another key: a sidecar that was
+    /// restarted does not know what it asked before.
+    async fn pending_same(&self, request: &Request) -> Result<Option<Approval>, StoreError> {
+        for id in self.crowd.waiting_for(request.agent, request.submission.digest) {
+            let found = self.store.approval(id).await?;
+            let same =
+                |found: &Approval| found.phase() == Phase::Pending && found.request.asks_the_same(request);
+            if let Some(found) = found.filter(same) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Notes that it is asked again, as long as people can be told. An answer that is there is the answer.
+    async fn attach(&self, known: Approval, submission: &Submission) -> Result<Approval, SubmitError> {
+        if known.phase() != Phase::Pending {
+            return Ok(known);
+        }
+        let (id, agent) = (known.request.id, known.request.agent);
+        let input = Input::AskAgain { evaluation: submission.evaluation };
+        let change = Change { id, input, agent: Some(agent), expected_version: None };
+        match self.apply(change, known.request.audience.to_string()).await {
+            Ok(applied) => Ok(applied.approval),
+            Err(CommandError::Store(error)) => Err(error.into()),
+            Err(CommandError::Refused(refusal)) => {
+                tracing::debug!(approval = %id, %refusal, "asked again too late");
+                Ok(known)
+            }
+        }
+    }
+
+    /// Refuses an agent that asks too much. The log has the beginning and the end of it, not each refusal.
+    async fn admit(&self, request: &Request, now: Timestamp) -> Result<(), SubmitError> {
+        match self.crowd.admit(request.agent, now) {
+            Admission::Admitted { refused_before: 0 } => Ok(()),
+            Admission::Admitted { refused_before } => {
+                let mut draft = flood(request, kind::REQUESTS_RESUMED, now);
+                draft.body.insert("refused".to_owned(), json!(refused_before));
+                self.store.record(vec![draft]).await?;
+                Ok(())
+            }
+            Admission::Refused { why, is_first } => {
+                if is_first {
+                    tracing::warn!(agent = %request.agent_name, %why, "an agent asks too much of people");
+                    let mut draft = flood(request, kind::REQUESTS_REFUSED, now);
+                    draft.body.insert("why".to_owned(), json!(why.to_string()));
+                    self.store.record(vec![draft]).await?;
+                }
+                Err(SubmitError::TooMany(why))
+            }
+        }
+    }
+}
+
+fn flood(request: &Request, kind: &'static str, now: Timestamp) -> EventDraft {
+    let mut draft = EventDraft::new(now, kind);
+    draft.actor = Some(request.audience.to_string());
+    draft.body.insert("agent".to_owned(), json!(request.agent_name));
+    draft
+}
