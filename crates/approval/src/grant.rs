@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use countersign_model::{
-    ApprovalId, Digest, PersonId, Requirement, RequirementKind, RequirementName, Revision, Seconds, SpiffeId,
-    Timestamp,
+    ApprovalId, Digest, Escalation, PersonId, ReasonRule, Requirement, RequirementKind, RequirementName,
+    ReviewerSelector, Revision, Seconds, SpiffeId, Timestamp,
     signing::{Jwks, SigningError, SigningKey},
 };
 use serde::{Deserialize, Serialize};
@@ -127,31 +127,63 @@ pub enum GrantRefusal {
 /// The digest of a requirement's definition, over every field that a bundle can set.
 #[must_use]
 pub fn definition_digest(requirement: &Requirement) -> Digest {
-    let Requirement { name, kind, reviewers, quorum, decide_within, execute_within, grant, assurance } =
-        requirement;
+    let Requirement { name, kind, reviewers, quorum, decide_within, execute_within, grant, .. } = requirement;
     let kind = match kind {
         RequirementKind::Approval => "approval",
         RequirementKind::Confirmation => "confirmation",
     };
-    let mut reviewers: Vec<_> = reviewers.iter().map(ToString::to_string).collect();
-    reviewers.sort();
     let (uses, within) = match grant {
         countersign_model::GrantShape::Once => (0, 0),
         countersign_model::GrantShape::Uses { uses, within } => (*uses, within.get()),
     };
     // None of the parts can hold a line break.
-    let mut text = format!(
-        "requirement v1\n{name}\n{kind}\n{quorum}\n{}\n{}\n{uses}\n{within}\n{}\n",
+    let text = format!(
+        "requirement v1\n{name}\n{kind}\n{quorum}\n{}\n{}\n{uses}\n{within}\n{}\n{}",
         decide_within.get(),
         execute_within.get(),
-        reviewers.join("\n"),
+        sorted(reviewers).join("\n"),
+        later_members(requirement),
     );
-    // What later releases added stands there only where it is set, so that the digests of what was defined
-    // before stay what they are. No reviewer has a space, so it cannot be taken for one.
-    if !assurance.is_any() {
-        text.push_str(&format!("assurance {}\n", assurance.as_str()));
-    }
     Digest::of(text.as_bytes())
+}
+
+/// The members that the first requirements did not have: a line for each that is not at its default, so
+/// that definitions without them keep their digest. No selector holds a blank, so no line reads as one.
+fn later_members(requirement: &Requirement) -> String {
+    let Requirement {
+        name: _,
+        kind: _,
+        reviewers: _,
+        quorum: _,
+        decide_within: _,
+        execute_within: _,
+        grant: _,
+        assurance,
+        stage,
+        deny_threshold,
+        escalate,
+        remind_every,
+        reason,
+        break_glass,
+    } = requirement;
+    let lines = [
+        (!assurance.is_any()).then(|| format!("assurance {}\n", assurance.as_str())),
+        (*stage != 1).then(|| format!("stage {stage}\n")),
+        (*deny_threshold != 1).then(|| format!("deny_threshold {deny_threshold}\n")),
+        escalate.as_ref().map(|Escalation { after, to }| {
+            format!("escalate after {} to {}\n", after.get(), sorted(to).join(" "))
+        }),
+        remind_every.map(|span| format!("remind_every {}\n", span.get())),
+        (*reason == ReasonRule::Required).then(|| "reason required\n".to_owned()),
+        (!break_glass.is_empty()).then(|| format!("break_glass {}\n", sorted(break_glass).join(" "))),
+    ];
+    lines.into_iter().flatten().collect()
+}
+
+fn sorted(selectors: &[ReviewerSelector]) -> Vec<String> {
+    let mut selectors: Vec<_> = selectors.iter().map(ToString::to_string).collect();
+    selectors.sort();
+    selectors
 }
 
 impl GrantClaims {

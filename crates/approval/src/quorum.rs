@@ -98,24 +98,14 @@ impl<'a> Matching<'a> {
 
 #[cfg(test)]
 mod tests {
-    use countersign_model::{
-        Assurance, GrantShape, RequirementKind, ReviewerSelector, Seconds, Timestamp, VoteId,
-    };
+    use countersign_model::{Assurance, ReviewerSelector, Timestamp, VoteId};
     use proptest::prelude::*;
 
     use super::*;
 
     fn requirement(index: usize, quorum: u32) -> Requirement {
-        Requirement {
-            name: format!("r{index}").parse().unwrap(),
-            kind: RequirementKind::Approval,
-            reviewers: vec![ReviewerSelector::Anyone],
-            quorum,
-            decide_within: Seconds::new(60),
-            execute_within: Seconds::new(60),
-            grant: GrantShape::Once,
-            assurance: Assurance::Any,
-        }
+        let name = format!("r{index}").parse().unwrap();
+        Requirement { quorum, ..Requirement::new(name, vec![ReviewerSelector::Anyone]) }
     }
 
     fn vote(person: usize, decision: VoteDecision, eligible_for: &[usize]) -> Vote {

@@ -181,6 +181,10 @@ impl Request {
         if !(1..=most).contains(&requirement.quorum) {
             return Err(RequestError::Quorum(requirement.name.clone(), requirement.quorum));
         }
+        // A threshold of zero would deny by silence; a stage of zero would come before the first.
+        if requirement.deny_threshold == 0 || requirement.stage == 0 {
+            return Err(RequestError::Bounds("requirement"));
+        }
         if requirement.kind == RequirementKind::Confirmation && self.confirmer().is_none() {
             return Err(RequestError::NobodyCanConfirm(requirement.name.clone()));
         }

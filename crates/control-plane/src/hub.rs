@@ -124,8 +124,8 @@ impl Drop for Watch<'_> {
 mod tests {
     use countersign_approval::{Request, State, Submission};
     use countersign_model::{
-        AgentId, Digest, EvaluationId, Provenance, Requirement, RequirementKind, ReviewerSelector, Revision,
-        Seconds, SpiffeId, Timestamp,
+        AgentId, Digest, EvaluationId, Provenance, Requirement, ReviewerSelector, Revision, Seconds,
+        SpiffeId, Timestamp,
     };
 
     use super::*;
@@ -138,16 +138,7 @@ mod tests {
 
     /// An approval in a version of it.
     fn approval(number: u8, version: u64) -> Approval {
-        let requirement = Requirement {
-            name: "one".parse().unwrap(),
-            kind: RequirementKind::Approval,
-            reviewers: vec![ReviewerSelector::Anyone],
-            quorum: 1,
-            decide_within: Seconds::new(900),
-            execute_within: Seconds::new(300),
-            grant: Default::default(),
-            assurance: Default::default(),
-        };
+        let requirement = Requirement::new("one".parse().unwrap(), vec![ReviewerSelector::Anyone]);
         let submission = Submission {
             key: "key".to_owned(),
             evaluation: EvaluationId::from_bytes([1; 16]),

@@ -32,7 +32,8 @@ pub use operation::{Action, Object, Operation, Resource, Subject};
 pub use projection::Projection;
 pub use provenance::Provenance;
 pub use requirement::{
-    Assurance, GrantShape, Requirement, RequirementKind, RequirementName, ReviewerSelector,
+    Assurance, Escalation, GrantShape, ReasonRule, Requirement, RequirementKind, RequirementName,
+    ReviewerSelector,
 };
 pub use time::{Seconds, Timestamp};
 

@@ -213,7 +213,39 @@ impl<'de> Deserialize<'de> for GrantShape {
     }
 }
 
+/// Who else may vote when a requirement is not met for some time. That time never approves anything (I5).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Escalation {
+    /// How long after its first reviewers were asked.
+    pub after: Seconds,
+    /// Who may vote from then on, too.
+    pub to: Vec<ReviewerSelector>,
+}
+
+/// Whether a vote must say why.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReasonRule {
+    /// It may.
+    #[default]
+    Optional,
+    /// It must, whether it approves or denies.
+    Required,
+}
+
+impl ReasonRule {
+    /// For serde: what is the default is left out.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+    fn is_optional(&self) -> bool {
+        *self == Self::Optional
+    }
+}
+
 /// A named rule for an approval. Frozen into every request that it holds.
+///
+/// A member that an early requirement did not have is left out when it is at its default, so that what was
+/// stored before stays what it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requirement {
     /// Its name.
@@ -236,9 +268,67 @@ pub struct Requirement {
     /// How surely an approval has to be the person's own. A denial is taken from anywhere.
     #[serde(default, skip_serializing_if = "Assurance::is_any")]
     pub assurance: Assurance,
+    /// When it is asked for: the requirements of a lower stage must be met before. At least 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub stage: u32,
+    /// How many distinct people must deny to end the request. At least 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub deny_threshold: u32,
+    /// Who else is asked when it is not met for some time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate: Option<Escalation>,
+    /// How often its reviewers are reminded while it is not met, at most [`Requirement::MAX_REMINDERS`] times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind_every: Option<Seconds>,
+    /// Whether a vote on it must say why.
+    #[serde(default, skip_serializing_if = "ReasonRule::is_optional")]
+    pub reason: ReasonRule,
+    /// Who may approve alone in an emergency, with a reason, and is reviewed by somebody else afterwards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub break_glass: Vec<ReviewerSelector>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 impl Requirement {
+    /// The last stage that there can be.
+    pub const LAST_STAGE: u32 = 16;
+    /// How often reviewers are reminded at most.
+    pub const MAX_REMINDERS: u32 = 10;
+
+    /// An approval by one of these people, with everything else at its default.
+    #[must_use]
+    pub fn new(name: RequirementName, reviewers: Vec<ReviewerSelector>) -> Self {
+        Self {
+            name,
+            kind: RequirementKind::Approval,
+            reviewers,
+            quorum: 1,
+            decide_within: Self::DEFAULT_DECIDE_WITHIN,
+            execute_within: Self::DEFAULT_EXECUTE_WITHIN,
+            grant: GrantShape::Once,
+            assurance: Assurance::Any,
+            stage: 1,
+            deny_threshold: 1,
+            escalate: None,
+            remind_every: None,
+            reason: ReasonRule::Optional,
+            break_glass: Vec::new(),
+        }
+    }
+
+    /// Everyone who may ever vote on it: its reviewers, and those whom it escalates to.
+    pub fn everybody_asked(&self) -> impl Iterator<Item = &ReviewerSelector> {
+        self.reviewers.iter().chain(self.escalate.iter().flat_map(|escalation| &escalation.to))
+    }
+
     /// How long reviewers have when the bundle does not say.
     pub const DEFAULT_DECIDE_WITHIN: Seconds = Seconds::new(15 * 60);
     /// How long execution may wait when the bundle does not say.
@@ -269,6 +359,18 @@ mod tests {
         ] {
             assert!(parse(refused.clone()).is_err(), "{refused}");
         }
+    }
+
+    /// Whatever was stored before a member was added must read, and write, as it did.
+    #[test]
+    fn what_is_at_its_default_is_left_out() {
+        let stored = json!({
+            "name": "sre", "kind": "approval", "reviewers": ["group:sre"], "quorum": 1,
+            "decide_within": "15m", "execute_within": "5m", "grant": "once"
+        });
+        let requirement: Requirement = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(requirement, Requirement::new("sre".parse().unwrap(), vec!["group:sre".parse().unwrap()]));
+        assert_eq!(serde_json::to_value(requirement).unwrap(), stored);
     }
 
     #[test]

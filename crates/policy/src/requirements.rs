@@ -1,5 +1,7 @@
 //! `approvals.toml`: the named requirements, and whether anybody could ever meet them.
 
+mod asking;
+
 use std::collections::BTreeMap;
 
 use countersign_model::{
@@ -26,6 +28,7 @@ pub(crate) fn read(
             let requirement = read_requirement(name, section, problems);
             if let Some(requirement) = requirement {
                 check(&requirement, section, problems);
+                asking::check(&requirement, section, problems);
                 requirements.insert(requirement.name.clone(), requirement);
             }
         });
@@ -38,13 +41,20 @@ fn read_requirement(
     section: &mut Section<'_, '_>,
     problems: &mut Problems,
 ) -> Option<Requirement> {
-    let kind = section.get("kind", problems).unwrap_or_default();
-    let reviewers: Vec<ReviewerSelector> = section.get("reviewers", problems).unwrap_or_default();
-    let quorum = section.get("quorum", problems).unwrap_or(1);
+    // Every key is read, so that all mistakes are reported, also when the name is one of them.
+    let kind = section.get("kind", problems);
+    let reviewers: Option<Vec<ReviewerSelector>> = section.get("reviewers", problems);
+    let quorum: Option<u32> = section.get("quorum", problems);
     let decide_within: Option<Seconds> = section.get("decide_within", problems);
     let execute_within: Option<Seconds> = section.get("execute_within", problems);
     let grant: Option<GrantShape> = section.get("grant", problems);
     let assurance: Option<Assurance> = section.get("assurance", problems);
+    let stage: Option<u32> = section.get("stage", problems);
+    let deny_threshold: Option<u32> = section.get("deny_threshold", problems);
+    let escalate = section.get("escalate", problems);
+    let remind_every: Option<Seconds> = section.get("remind_every", problems);
+    let reason = section.get("reason", problems);
+    let break_glass: Option<Vec<ReviewerSelector>> = section.get("break_glass", problems);
     let name = match name.parse::<RequirementName>() {
         Ok(name) => name,
         Err(error) => {
@@ -52,15 +62,21 @@ fn read_requirement(
             return None;
         }
     };
+    let usual = Requirement::new(name, reviewers.unwrap_or_default());
     Some(Requirement {
-        name,
-        kind,
-        reviewers,
-        quorum,
-        decide_within: decide_within.unwrap_or(Requirement::DEFAULT_DECIDE_WITHIN),
-        execute_within: execute_within.unwrap_or(Requirement::DEFAULT_EXECUTE_WITHIN),
-        grant: grant.unwrap_or_default(),
-        assurance: assurance.unwrap_or_default(),
+        kind: kind.unwrap_or(usual.kind),
+        quorum: quorum.unwrap_or(usual.quorum),
+        decide_within: decide_within.unwrap_or(usual.decide_within),
+        execute_within: execute_within.unwrap_or(usual.execute_within),
+        grant: grant.unwrap_or(usual.grant),
+        assurance: assurance.unwrap_or(usual.assurance),
+        stage: stage.unwrap_or(usual.stage),
+        deny_threshold: deny_threshold.unwrap_or(usual.deny_threshold),
+        escalate,
+        remind_every,
+        reason: reason.unwrap_or(usual.reason),
+        break_glass: break_glass.unwrap_or(usual.break_glass),
+        ..usual
     })
 }
 
@@ -82,7 +98,7 @@ fn check(requirement: &Requirement, section: &Section<'_, '_>, problems: &mut Pr
     }
     match requirement.kind {
         RequirementKind::Approval => {
-            if let Some(people) = named_people(&requirement.reviewers) {
+            if let Some(people) = named_people(requirement.everybody_asked()) {
                 if people == 0 && !section.has("reviewers") {
                     refuse("reviewers", "it has no reviewers".into(), "add reviewers = [\"group:NAME\"]");
                 } else if people == 0 && requirement.reviewers.is_empty() {
@@ -108,7 +124,7 @@ fn check(requirement: &Requirement, section: &Section<'_, '_>, problems: &mut Pr
 }
 
 /// How many different people are named, when only people are named.
-fn named_people(reviewers: &[ReviewerSelector]) -> Option<u64> {
+fn named_people<'a>(reviewers: impl Iterator<Item = &'a ReviewerSelector>) -> Option<u64> {
     let mut people = std::collections::BTreeSet::new();
     for reviewer in reviewers {
         match reviewer {

@@ -24,16 +24,8 @@ pub(crate) fn person(name: &str) -> PersonId {
 }
 
 pub(crate) fn requirement(name: &str, quorum: u32, reviewers: &[&str]) -> Requirement {
-    Requirement {
-        name: name.parse().unwrap(),
-        kind: RequirementKind::Approval,
-        reviewers: reviewers.iter().map(|reviewer| reviewer.parse().unwrap()).collect(),
-        quorum,
-        decide_within: Seconds::new(900),
-        execute_within: Seconds::new(300),
-        grant: GrantShape::Once,
-        assurance: Assurance::Any,
-    }
+    let reviewers = reviewers.iter().map(|reviewer| reviewer.parse().unwrap()).collect();
+    Requirement { quorum, ..Requirement::new(name.parse().unwrap(), reviewers) }
 }
 
 pub(crate) fn confirmation(name: &str) -> Requirement {

@@ -6,8 +6,8 @@ use countersign_approval::{
     grant::{GRANT_TYPE, definition_digest},
 };
 use countersign_model::{
-    ApprovalId, Assurance, Digest, GrantShape, Requirement, RequirementKind, Revision, Seconds, SpiffeId,
-    Timestamp,
+    ApprovalId, Assurance, Digest, Escalation, GrantShape, ReasonRule, Requirement, RequirementKind,
+    Revision, Seconds, SpiffeId, Timestamp,
     signing::{Jwks, SigningError, SigningKey},
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -158,7 +158,7 @@ fn a_requirement_that_was_made_stricter_since_is_not_met() {
     let met = |current: &Requirement| claims().met_under(|_| Some(current)).contains(&name);
     assert!(met(&asked));
     assert!(claims().met_under(|_| None).is_empty());
-    let changes: [fn(&mut Requirement); 7] = [
+    let changes: [fn(&mut Requirement); 13] = [
         |requirement| requirement.quorum = 2,
         |requirement| requirement.kind = RequirementKind::Confirmation,
         |requirement| requirement.reviewers = vec!["group:security".parse().unwrap()],
@@ -166,6 +166,12 @@ fn a_requirement_that_was_made_stricter_since_is_not_met() {
         |requirement| requirement.execute_within = Seconds::new(1),
         |requirement| requirement.grant = GrantShape::Uses { uses: 1, within: Seconds::new(1) },
         |requirement| requirement.assurance = Assurance::Console,
+        |requirement| requirement.stage = 2,
+        |requirement| requirement.deny_threshold = 2,
+        |requirement| requirement.escalate = escalation("group:managers"),
+        |requirement| requirement.remind_every = Some(Seconds::new(60)),
+        |requirement| requirement.reason = ReasonRule::Required,
+        |requirement| requirement.break_glass = vec!["group:leads".parse().unwrap()],
     ];
     for change in changes {
         let mut changed = asked.clone();
@@ -176,18 +182,27 @@ fn a_requirement_that_was_made_stricter_since_is_not_met() {
     assert_eq!(definition_digest(&here), definition_digest(&there));
 }
 
-/// What was approved, or is pending, under a definition of an earlier release stays so: the digest and the
-/// stored form of a requirement do not change by what it could have in addition.
+fn escalation(to: &str) -> Option<Escalation> {
+    Some(Escalation { after: Seconds::new(60), to: vec![to.parse().unwrap()] })
+}
+
+/// Approvals that wait, and grants that are out, must survive a release that knows more members.
 #[test]
-fn an_older_definition_keeps_its_digest_and_its_form() {
-    let plain = requirement("sre", 1, &["group:sre"]);
-    assert_eq!(
-        definition_digest(&plain),
-        Digest::of(b"requirement v1\nsre\napproval\n1\n900\n300\n0\n0\ngroup:sre\n")
-    );
-    let stored = serde_json::to_value(&plain).unwrap();
-    assert!(stored.get("assurance").is_none(), "{stored}");
-    assert_eq!(serde_json::from_value::<Requirement>(stored).unwrap(), plain);
+fn a_definition_without_later_members_has_the_digest_that_it_always_had() {
+    let first = "requirement v1\na\napproval\n2\n900\n300\n0\n0\n*\ngroup:x\n";
+    let same = requirement("a", 2, &["group:x", "*"]);
+    assert_eq!(definition_digest(&same), Digest::of(first.as_bytes()));
+}
+
+/// No two definitions read alike: a group moved from one list to another makes another definition.
+#[test]
+fn lists_of_people_are_told_apart_in_a_definition() {
+    let reviewers = requirement("a", 1, &["group:x", "group:y"]);
+    let escalated = Requirement { escalate: escalation("group:y"), ..requirement("a", 1, &["group:x"]) };
+    let glass = vec!["group:y".parse().unwrap()];
+    let glass = Requirement { break_glass: glass, ..requirement("a", 1, &["group:x"]) };
+    let digests = [reviewers, escalated, glass].map(|one| definition_digest(&one).to_string());
+    assert_eq!(digests.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
 }
 
 /// An independent implementation reads what we sign …

@@ -113,23 +113,12 @@ pub(crate) fn outdated<'a>(
 
 #[cfg(test)]
 mod tests {
-    use countersign_model::{
-        Assurance, Digest, EvaluationId, GrantShape, Provenance, RequirementKind, ReviewerSelector,
-    };
+    use countersign_model::{Digest, EvaluationId, Provenance, ReviewerSelector};
 
     use super::*;
 
     fn requirement(name: &str, quorum: u32) -> Requirement {
-        Requirement {
-            name: name.parse().unwrap(),
-            kind: RequirementKind::Approval,
-            reviewers: vec![ReviewerSelector::Anyone],
-            quorum,
-            decide_within: Seconds::new(60),
-            execute_within: Seconds::new(60),
-            grant: GrantShape::Once,
-            assurance: Assurance::Any,
-        }
+        Requirement { quorum, ..Requirement::new(name.parse().unwrap(), vec![ReviewerSelector::Anyone]) }
     }
 
     fn submission(operation: &str) -> Submission {

@@ -18,7 +18,7 @@ use countersign_audit::{
 };
 use countersign_model::{
     AgentId, AgentName, ApprovalId, Digest, EvaluationId, JoinTokenId, Provenance, Requirement,
-    RequirementKind, ReviewerSelector, Revision, Seconds, SpiffeId, Timestamp, VoteId,
+    ReviewerSelector, Revision, Seconds, SpiffeId, Timestamp, VoteId,
 };
 use countersign_testkit::{CrashingStorage, FakeEntropy};
 use std::collections::HashMap;
@@ -99,14 +99,8 @@ async fn enrolled(store: &EmbeddedStore, n: u8) -> Agent {
 
 fn requirement() -> Requirement {
     Requirement {
-        name: "two-people".parse().unwrap(),
-        kind: RequirementKind::Approval,
-        reviewers: vec![ReviewerSelector::Anyone],
         quorum: 2,
-        decide_within: Seconds::new(900),
-        execute_within: Seconds::new(300),
-        grant: Default::default(),
-        assurance: Default::default(),
+        ..Requirement::new("two-people".parse().unwrap(), vec![ReviewerSelector::Anyone])
     }
 }
 
