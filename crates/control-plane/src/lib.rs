@@ -15,6 +15,7 @@ pub mod identity;
 mod keys;
 mod ledger;
 mod link;
+pub mod review;
 pub mod services;
 mod trace;
 pub mod web;

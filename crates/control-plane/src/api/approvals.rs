@@ -19,7 +19,7 @@ use super::{
     page::{PageOf, page_request},
     problem::{Problem, ProblemDetails},
 };
-use crate::services::{ApprovalFilter, ApprovalView, Ballot, VoteDecision};
+use crate::services::{ApprovalFilter, ApprovalView, Ballot, Reviewed, VoteDecision};
 
 /// The longest reason that a vote, a cancellation or a revocation can carry, in characters.
 pub(crate) const MAX_REASON: usize = 2_000;
@@ -73,6 +73,18 @@ pub(crate) async fn show(
         return Ok(with_etag(StatusCode::NOT_MODIFIED.into_response(), view.version));
     }
     Ok(tagged(StatusCode::OK, view))
+}
+
+/// One approval as a reviewer sees it, in any channel: in words, with what others wrote made safe to be shown.
+#[utoipa::path(get, operation_id = "approvals_review", path = "/api/v1/approvals/{id}/review", tag = "approvals",
+    params(("id" = String, Path, description = "The approval")),
+    responses((status = 200, body = serde_json::Value), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
+pub(crate) async fn review(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    PathOf(id): PathOf<ApprovalId>,
+) -> Result<Json<Reviewed>, Problem> {
+    Ok(Json(state.services.approvals.review(&actor, id).await?))
 }
 
 /// How long to wait for a change.

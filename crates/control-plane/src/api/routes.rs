@@ -65,6 +65,7 @@ impl Routes {
     fn approvals(self) -> Self {
         self.get("/api/v1/approvals", READ, approvals::list)
             .get("/api/v1/approvals/{id}", READ, approvals::show)
+            .get("/api/v1/approvals/{id}/review", READ, approvals::review)
             .get("/api/v1/approvals/{id}/wait", READ, approvals::wait)
             .post("/api/v1/approvals/{id}/votes", VOTE, approvals::vote)
             .post("/api/v1/approvals/{id}/cancel", END, approvals::cancel)

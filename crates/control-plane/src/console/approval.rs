@@ -7,17 +7,14 @@ use serde::Deserialize;
 
 use super::{
     ConsoleState, PageError,
-    card::{Origin, byline, cast, decide, requirements, state_tag, why_agent, why_policy},
+    card::{Origin, also_said, byline, cast, decide, needs, past, state_tag, why_agent, why_policy},
     forms::{Params, SignedIn},
     inbox::voted,
     layout::{Frame, moment},
-    operation::OperationView,
-    text::{exact, prose},
+    operation::{headline, summary, whole},
+    text::{exact, shown},
 };
-use crate::{
-    identity::Session,
-    services::{ApprovalView, VoteDecision},
-};
+use crate::{identity::Session, review::Review, services::Reviewed};
 
 /// What the page was opened with.
 #[derive(Debug, Default, Deserialize)]
@@ -34,75 +31,53 @@ pub(crate) async fn show(
     Params(query): Params<ApprovalQuery>,
 ) -> Result<Markup, PageError> {
     let id: ApprovalId = id.parse().map_err(|_| PageError::NotFound)?;
-    let view = state.services.approvals.get(&session.actor, id).await?;
-    let flash = query.done.map(|_| voted(&view, &session, Origin::Page));
-    Ok(page(&view, &session, state.identity.now(), flash.as_ref()))
+    let reviewed = state.services.approvals.review(&session.actor, id).await?;
+    let flash = query.done.map(|_| voted(&reviewed.review, &session, Origin::Page));
+    Ok(page(&reviewed, &session, state.identity.now(), flash.as_ref()))
 }
 
 /// The page, with what has just happened above it.
-pub(crate) fn page(view: &ApprovalView, session: &Session, now: Timestamp, flash: Option<&Markup>) -> Markup {
-    let operation = OperationView::new(&view.operation, &view.redacted);
-    let title = operation.title();
+pub(crate) fn page(reviewed: &Reviewed, session: &Session, now: Timestamp, flash: Option<&Markup>) -> Markup {
+    let review = &reviewed.review;
+    let title = review.headline.one_line();
     let frame = Frame { title: &title, session: Some(session), now, live: true };
     frame.page(&html! {
         p.crumb { a href="/" { "← Inbox" } }
         @if let Some(flash) = flash { (flash) }
         div.columns {
-            div data-region="request" { (request(view, &operation, session, now)) }
-            aside { div data-region="side" { (side(view)) } }
+            div data-region="request" { (request(reviewed, session, now)) }
+            aside { div data-region="side" { (side(review)) } }
         }
     })
 }
 
-fn request(view: &ApprovalView, operation: &OperationView<'_>, session: &Session, now: Timestamp) -> Markup {
-    let pending = view.state == "pending";
+fn request(reviewed: &Reviewed, session: &Session, now: Timestamp) -> Markup {
+    let review = &reviewed.review;
+    let pending = is_pending(review);
     html! {
         div.status {
-            (state_tag(&view.state))
-            @if let Some(reason) = &view.reason { span.quiet { (prose(reason)) } }
+            (state_tag(&review.standing))
+            @if let Some(ended) = &review.ended { span.quiet { (shown(ended)) } }
         }
-        div.panel.card data-item=(view.id) data-version=(view.version) {
+        div.panel.card data-item=(review.id) data-version=(review.version) {
             header {
-                (byline(view, pending.then_some(now)))
-                h1.what { (operation.headline()) }
+                (byline(review, pending.then_some(now)))
+                h1.what { (headline(review)) }
             }
-            section.stack { (operation.summary()) }
-            section.split { (why_policy(view)) (agent_words(view)) }
-            @if pending { (decide(view, session, Origin::Page)) }
+            section.stack { (summary(review)) }
+            section.split { (why_policy(&review.why)) div { (why_agent(review)) (also_said(review)) } }
+            section { (past(review)) }
+            @if pending { (decide(reviewed, session, Origin::Page)) }
             section {
                 p.label { "The whole operation" }
-                (operation.full())
+                (whole(&review.whole))
             }
             section {
                 details.exact {
                     summary { "The exact text that the digest covers" }
-                    p.quiet.small { (redaction_note(view)) }
-                    div.command.exact-text { code { (exact(&view.operation_text)) } }
-                }
-            }
-        }
-    }
-}
-
-fn redaction_note(view: &ApprovalView) -> &'static str {
-    if view.redacted.is_empty() {
-        "Canonical JSON (RFC 8785). Its SHA-256 is the digest."
-    } else {
-        "Canonical JSON (RFC 8785), with secrets taken out by the sidecar. The digest covers the form with them."
-    }
-}
-
-fn agent_words(view: &ApprovalView) -> Markup {
-    let provenance = &view.provenance;
-    let told =
-        [("Prompt", &provenance.prompt), ("Model", &provenance.model), ("Session", &provenance.session)];
-    html! {
-        div {
-            (why_agent(view))
-            @if told.iter().any(|(_, text)| text.is_some()) {
-                dl.said {
-                    @for (label, text) in told {
-                        @if let Some(text) = text { dt { (label) } dd { (prose(text)) } }
+                    p.quiet.small { (redaction_note(review)) }
+                    div.command.exact-text tabindex="0" role="group" aria-label="Canonical JSON" {
+                        code { (shown(&review.whole.text)) }
                     }
                 }
             }
@@ -110,54 +85,64 @@ fn agent_words(view: &ApprovalView) -> Markup {
     }
 }
 
-fn side(view: &ApprovalView) -> Markup {
+fn is_pending(review: &Review) -> bool {
+    review.consequence.is_some()
+}
+
+fn redaction_note(review: &Review) -> &'static str {
+    if review.is_redacted {
+        "Canonical JSON (RFC 8785), with secrets taken out by the sidecar. The digest covers the form with them."
+    } else {
+        "Canonical JSON (RFC 8785). Its SHA-256 is the digest."
+    }
+}
+
+fn side(review: &Review) -> Markup {
     html! {
         div.stack {
             section.panel {
                 h2 { "Who decides" }
-                div.inset { (requirements(&view.requirements)) }
+                div.inset { (needs(&review.needs)) }
             }
             section.panel {
                 h2 { "Timeline" }
-                (timeline(view))
+                (timeline(review))
             }
             section.panel {
                 h2 { "Details" }
-                dl.facts.column.inset { (facts(view)) }
+                dl.facts.column.inset { (facts(review)) }
             }
         }
     }
 }
 
-fn timeline(view: &ApprovalView) -> Markup {
+fn timeline(review: &Review) -> Markup {
     html! {
         ol.timeline {
-            li { (view.agent) " asked" span.when { (moment(view.submitted_at)) } }
-            @for vote in &view.votes {
-                li.good[vote.decision == VoteDecision::Approve].bad[vote.decision == VoteDecision::Deny] {
-                    (cast(vote))
-                }
+            li { (review.agent) " asked" span.when { (moment(review.submitted_at)) } }
+            @for vote in &review.votes {
+                li.good[vote.approved].bad[!vote.approved] { (cast(vote)) }
             }
-            @match view.state.as_str() {
-                "pending" => li { "Waiting for a decision" span.when { "until " (moment(view.decide_by)) } },
+            @match review.standing.state {
+                "pending" => li { "Waiting for a decision" span.when { "until " (moment(review.decide_by)) } },
                 "approved" => li.good {
                     "Approved; not started yet"
-                    @if let Some(until) = view.execute_by { span.when { "may start until " (moment(until)) } }
+                    @if let Some(until) = review.execute_by { span.when { "may start until " (moment(until)) } }
                 },
-                state => li { (state_tag(state)) span.when { (moment(view.updated_at)) } },
+                _ => li { (state_tag(&review.standing)) span.when { (moment(review.updated_at)) } },
             }
         }
     }
 }
 
-fn facts(view: &ApprovalView) -> Markup {
+fn facts(review: &Review) -> Markup {
     html! {
-        dt { "Agent" } dd { (view.agent) }
-        dt { "Owner" } dd { (view.owner) }
-        dt { "Seen by" } dd { (exact(&view.interceptor)) }
-        dt { "Policy" } dd { "revision " (view.revision) }
-        dt { "Digest" } dd { code { (view.digest) } }
-        @if let Some(trace) = &view.trace_id { dt { "Trace" } dd { code { (exact(trace)) } } }
-        dt { "Request" } dd { code { (view.id) } }
+        dt { "Agent" } dd { (review.agent) }
+        dt { "Owner" } dd { (shown(&review.owner)) }
+        dt { "Seen by" } dd { (shown(&review.interceptor)) }
+        dt { "Policy" } dd { "revision " (review.revision) }
+        dt { "Digest" } dd { code { (review.digest) } }
+        @if let Some(trace) = &review.trace_id { dt { "Trace" } dd { code { (exact(trace)) } } }
+        dt { "Request" } dd { code { (review.id) } }
     }
 }

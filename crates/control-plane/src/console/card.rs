@@ -1,16 +1,17 @@
 //! The parts that make up a request, on the inbox and on its own page.
 
-use countersign_model::{DecidingPolicy, PolicyEffect, Timestamp};
+use countersign_model::Timestamp;
 use maud::{Markup, html};
 
 use super::{
     layout::{countdown, csrf, moment},
-    operation::OperationView,
-    text::{exact, prose},
+    operation::{headline, summary, whole},
+    text::{prose, shown},
 };
 use crate::{
     identity::Session,
-    services::{ApprovalView, RequirementView, VoteDecision, VoteView},
+    review::{Cast, Need, Review, Standing, Tone, Untrusted, Why},
+    services::Reviewed,
 };
 
 /// The longest operation that is shown, and can be decided, on the inbox, in bytes. Nobody is to decide
@@ -36,84 +37,85 @@ impl Origin {
 }
 
 /// A pending request on the inbox.
-pub(crate) fn card(view: &ApprovalView, session: &Session, now: Timestamp) -> Markup {
-    let operation = OperationView::new(&view.operation, &view.redacted);
+pub(crate) fn card(reviewed: &Reviewed, session: &Session, now: Timestamp) -> Markup {
+    let review = &reviewed.review;
+    let is_long = review.whole.length > LONGEST_INLINE;
     html! {
-        li.panel.card data-item=(view.id) data-version=(view.version) {
+        li.panel.card data-item=(review.id) data-version=(review.version) {
             header {
-                (byline(view, Some(now)))
-                h3.what {
-                    a href={ "/approvals/" (view.id) } data-key={ "open-" (view.id) } { (operation.headline()) }
-                }
+                (byline(review, Some(now)))
+                h3.what { a href={ "/approvals/" (review.id) } data-key={ "open-" (review.id) } { (headline(review)) } }
             }
-            @if view.operation_text.len() > LONGEST_INLINE {
+            @if is_long {
                 section { p.quiet { "This operation is too long to be judged from here." } }
             } @else {
-                section.stack { (operation.summary()) (operation.rest()) }
+                section.stack { (summary(review)) (rest(review)) }
             }
-            section.split { (why_policy(view)) (why_agent(view)) }
-            section.deciding { (requirements(&view.requirements)) (votes(&view.votes)) }
-            @if view.operation_text.len() > LONGEST_INLINE {
-                p.cannot { a.button href={ "/approvals/" (view.id) } { "Review it on its own page" } }
+            section.split { (why_policy(&review.why)) (why_agent(review)) }
+            section.split { (who_decides(review)) (past(review)) }
+            @if is_long {
+                p.cannot { a.button href={ "/approvals/" (review.id) } { "Review it on its own page" } }
             } @else {
-                (decide(view, session, Origin::Inbox))
+                (decide(reviewed, session, Origin::Inbox))
             }
         }
     }
 }
 
+/// Everything that the summary may leave out, folded away.
+fn rest(review: &Review) -> Markup {
+    html! { details.fold { summary { "The whole operation" } (whole(&review.whole)) } }
+}
+
 /// Who wants it, for whom, and how long there is to decide.
-pub(crate) fn byline(view: &ApprovalView, pending_at: Option<Timestamp>) -> Markup {
+pub(crate) fn byline(review: &Review, pending_at: Option<Timestamp>) -> Markup {
     html! {
         div.byline {
             div.line {
-                span { strong { (view.agent) } }
-            @if let Some(initiator) = &view.provenance.initiator {
-                span {
-                    "for " (exact(initiator.person.as_str())) " "
-                    @if initiator.verified {
-                        span.tag.verified { "verified" }
-                    } @else {
-                        span.tag.unverified title="The agent says so; nobody vouched for it." { "unverified" }
+                span { strong { (review.agent) } }
+                @if let Some(initiator) = &review.initiator {
+                    span {
+                        "for " (shown(&initiator.person)) " "
+                        @if initiator.is_verified {
+                            span.tag.verified { "verified" }
+                        } @else {
+                            span.tag.unverified title="The agent says so; nobody vouched for it." { "unverified" }
+                        }
                     }
                 }
-            }
-            span { "owner " (view.owner) }
+                span { "owner " (shown(&review.owner)) }
             }
             @if let Some(now) = pending_at {
-                span.clock { (countdown(view.decide_by, now)) }
+                span.clock { (countdown(review.decide_by, now)) }
             }
         }
     }
 }
 
 /// Why policy asks.
-pub(crate) fn why_policy(view: &ApprovalView) -> Markup {
-    let asking = || view.policies.iter().filter(|policy| policy.effect != PolicyEffect::Permit);
+pub(crate) fn why_policy(why: &[Why]) -> Markup {
     html! {
         div.because {
             p.label { "Why policy asks" }
-            @for policy in asking() { (policy_reason(policy)) }
-            @if asking().next().is_none() { p.quiet { "The policy gives no reason." } }
+            @for why in why {
+                @match &why.reason { Some(reason) => p { (shown(reason)) }, None => p { (NO_REASON) } }
+                p.policy { "Policy " code { (shown(&why.policy)) } }
+            }
+            @if why.is_empty() { p.quiet { (NO_REASON) } }
         }
     }
 }
 
-fn policy_reason(policy: &DecidingPolicy) -> Markup {
-    html! {
-        p { (policy.reason.as_deref().unwrap_or("The policy gives no reason.")) }
-        p.policy { "Policy " code { (policy.id) } }
-    }
-}
+const NO_REASON: &str = "The policy gives no reason.";
 
 /// What the agent says about it. None of it is vouched for, and it is shown so.
-pub(crate) fn why_agent(view: &ApprovalView) -> Markup {
+pub(crate) fn why_agent(review: &Review) -> Markup {
     html! {
         div {
             p.label { "What the agent says" span.tag.unverified { "unverified" } }
             div.said {
-                @match &view.provenance.reason {
-                    Some(reason) => p { (prose(reason)) },
+                @match &review.said.reason {
+                    Some(reason) => p { (shown(reason)) },
                     None => p.quiet { "It gave no reason." },
                 }
             }
@@ -121,16 +123,41 @@ pub(crate) fn why_agent(view: &ApprovalView) -> Markup {
     }
 }
 
+/// Everything else that the agent says.
+pub(crate) fn also_said(review: &Review) -> Markup {
+    let said = &review.said;
+    let told: [(&str, &Option<Untrusted>); 3] =
+        [("Prompt", &said.prompt), ("Model", &said.model), ("Session", &said.session)];
+    html! {
+        @if told.iter().any(|(_, text)| text.is_some()) {
+            dl.said {
+                @for (label, text) in told {
+                    @if let Some(text) = text { dt { (label) } dd { (shown(text)) } }
+                }
+            }
+        }
+    }
+}
+
+fn who_decides(review: &Review) -> Markup {
+    html! {
+        div {
+            p.label { "Who decides" }
+            div.deciding { (needs(&review.needs)) (votes(&review.votes)) }
+        }
+    }
+}
+
 /// What must be met, and how far it is.
-pub(crate) fn requirements(requirements: &[RequirementView]) -> Markup {
+pub(crate) fn needs(needs: &[Need]) -> Markup {
     html! {
         ul.needs {
-            @for requirement in requirements {
+            @for need in needs {
                 li {
-                    strong { (requirement.name) } " "
-                    span.quiet { (still_needed(requirement)) }
+                    strong { (need.name) } " "
+                    span.quiet { (need.words) }
                     div.meter aria-hidden="true" {
-                        @for place in 0..requirement.quorum.min(12) { i.met[place < requirement.approved] {} }
+                        @for place in 0..need.quorum.min(12) { i.met[place < need.have] {} }
                     }
                 }
             }
@@ -138,28 +165,8 @@ pub(crate) fn requirements(requirements: &[RequirementView]) -> Markup {
     }
 }
 
-fn still_needed(requirement: &RequirementView) -> String {
-    if requirement.kind == "confirmation" {
-        return match requirement.approved {
-            0 => "the initiating person has to confirm".to_owned(),
-            _ => "confirmed".to_owned(),
-        };
-    }
-    let from = requirement.reviewers.iter().map(|reviewer| who(reviewer)).collect::<Vec<_>>().join(" or ");
-    format!("{} of {} approvals from {from}", requirement.approved, requirement.quorum)
-}
-
-fn who(selector: &str) -> String {
-    match selector.split_once(':') {
-        Some(("group", group)) => format!("the group {group}"),
-        Some(("user", person)) => person.to_owned(),
-        _ if selector == "*" => "any reviewer".to_owned(),
-        _ => selector.to_owned(),
-    }
-}
-
 /// The votes so far.
-pub(crate) fn votes(votes: &[VoteView]) -> Markup {
+fn votes(votes: &[Cast]) -> Markup {
     html! {
         @if !votes.is_empty() {
             ul.votes { @for vote in votes { li { (cast(vote)) } } }
@@ -168,63 +175,80 @@ pub(crate) fn votes(votes: &[VoteView]) -> Markup {
 }
 
 /// One vote.
-pub(crate) fn cast(vote: &VoteView) -> Markup {
+pub(crate) fn cast(vote: &Cast) -> Markup {
     html! {
-        (vote.person) " "
-        @match vote.decision {
-            VoteDecision::Approve => span.tag.good { "approved" },
-            VoteDecision::Deny => span.tag.bad { "denied" },
+        (shown(&vote.person)) " "
+        @if vote.approved { span.tag.good { "approved" } } @else { span.tag.bad { "denied" } }
+        " " span.quiet.small {
+            (moment(vote.at)) " · " (vote.channel)
+            @if vote.with_passkey { " · passkey" }
         }
-        " " span.quiet.small { (moment(vote.at)) " · " (vote.channel) }
-        @if let Some(reason) = &vote.reason { div.reason { (prose(reason)) } }
+        @if let Some(reason) = &vote.reason { div.reason { (shown(reason)) } }
+    }
+}
+
+/// What the agent did lately, and how often the same was asked before.
+pub(crate) fn past(review: &Review) -> Markup {
+    html! {
+        div.past {
+            p.label { "Before this" }
+            p { (review.before_words()) }
+            @if let Some(words) = review.activity_words() { p.quiet { (words) } }
+            @if !review.recent.is_empty() {
+                ul.lately {
+                    @for recent in &review.recent {
+                        li {
+                            a href={ "/approvals/" (recent.id) } { bdi.verbatim { (recent.headline) } }
+                            " " (state_tag(&recent.standing))
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
 /// The form to decide with, or why this person cannot.
-pub(crate) fn decide(view: &ApprovalView, session: &Session, origin: Origin) -> Markup {
-    let may = &view.may_vote;
-    let cannot = may.reason.as_deref().unwrap_or("You cannot vote on this request.");
-    if !may.allowed && !may.may_deny {
-        return html! { p.cannot { (cannot) } };
+pub(crate) fn decide(reviewed: &Reviewed, session: &Session, origin: Origin) -> Markup {
+    let (review, may_vote) = (&reviewed.review, &reviewed.may_vote);
+    let cannot = may_vote.reason.as_deref().unwrap_or("You cannot vote on this request.");
+    if !may_vote.allowed && !may_vote.may_deny {
+        return html! { p.cannot { (prose(cannot)) } };
     }
-    let field = format!("reason-{}", view.id);
+    let field = format!("reason-{}", review.id);
+    let follows = format!("follows-{}", review.id);
     html! {
-        form.decide method="post" action={ "/approvals/" (view.id) "/votes" } {
+        form.decide method="post" action={ "/approvals/" (review.id) "/votes" } {
             (csrf(session))
             input type="hidden" name="from" value=(origin.as_str());
+            @if let Some(consequence) = &review.consequence {
+                div.follows id=(follows) { p { (consequence.approve) } p { (consequence.deny) } }
+            }
             div.reason {
                 label for=(field) { "Reason " span.quiet { "(optional)" } }
                 textarea id=(field) name="reason" rows="1" maxlength="2000" data-key=(field) {}
             }
             div.actions {
-                button.deny type="submit" name="decision" value="deny" data-key={ "deny-" (view.id) } { "Deny" }
-                @if may.allowed {
-                    button.approve type="submit" name="decision" value="approve" data-key={ "approve-" (view.id) } {
-                        "Approve"
-                    }
+                button.deny type="submit" name="decision" value="deny" data-key={ "deny-" (review.id) }
+                    aria-describedby=(follows) { "Deny" }
+                @if may_vote.allowed {
+                    button.approve type="submit" name="decision" value="approve"
+                        data-key={ "approve-" (review.id) } aria-describedby=(follows) { "Approve" }
                 }
             }
         }
-        @if !may.allowed { p.cannot { (cannot) } }
+        @if !may_vote.allowed { p.cannot { (prose(cannot)) } }
     }
 }
 
 /// Where a request stands, as a label.
-pub(crate) fn state_tag(state: &str) -> Markup {
-    let (class, words) = match state {
-        "pending" => ("tag open", "waiting"),
-        "approved" => ("tag good", "approved"),
-        "claimed" => ("tag good", "running"),
-        "executed" => ("tag good", "approved and executed"),
-        "failed" => ("tag bad", "approved, then failed"),
-        "outcome_unknown" => ("tag unverified", "approved, outcome unknown"),
-        "denied" => ("tag bad", "denied"),
-        "expired" => ("tag", "not decided in time"),
-        "lapsed" => ("tag", "approved, not used in time"),
-        "cancelled" => ("tag", "cancelled"),
-        "revoked" => ("tag bad", "taken back"),
-        "invalidated" => ("tag", "no longer valid"),
-        other => ("tag", other),
+pub(crate) fn state_tag(standing: &Standing) -> Markup {
+    let class = match standing.tone {
+        Tone::Open => "tag open",
+        Tone::Good => "tag good",
+        Tone::Bad => "tag bad",
+        Tone::Doubtful => "tag unverified",
+        Tone::Neutral => "tag",
     };
-    html! { span class=(class) { (words) } }
+    html! { span class=(class) { (standing.words) } }
 }

@@ -10,11 +10,12 @@ use super::{
     card::{Origin, card, state_tag},
     forms::{Params, SignedIn},
     layout::{Frame, check_mark, moment},
-    operation::OperationView,
+    operation::action,
 };
 use crate::{
     identity::Session,
-    services::{ApprovalFilter, ApprovalView, PageRequest, VoteDecision},
+    review::{Review, Untrusted},
+    services::{ApprovalFilter, PageRequest, Reviewed},
 };
 
 /// How many pending requests are shown at once.
@@ -40,10 +41,10 @@ pub(crate) async fn show(
     let now = state.identity.now();
     let (mut pending, more) = pending(&state, &session).await?;
     // What this person can decide comes first, and what runs out soonest before that.
-    pending.sort_by_key(|view| (!view.may_vote.allowed, view.decide_by));
+    pending.sort_by_key(|one| (!one.may_vote.allowed, one.review.decide_by));
     let recent = recent(&state, &session).await?;
     let done = match query.done {
-        Some(id) => state.services.approvals.get(&session.actor, id).await.ok(),
+        Some(id) => state.services.approvals.review(&session.actor, id).await.ok(),
         None => None,
     };
     let title = match pending.iter().filter(|view| view.may_vote.allowed).count() {
@@ -52,7 +53,7 @@ pub(crate) async fn show(
     };
     let frame = Frame { title: &title, session: Some(&session), now, live: true };
     Ok(frame.page(&html! {
-        @if let Some(view) = &done { (voted(view, &session, Origin::Inbox)) }
+        @if let Some(done) = &done { (voted(&done.review, &session, Origin::Inbox)) }
         div.columns {
             div { (waiting(&pending, more, &session, now)) }
             (decided(&recent))
@@ -60,23 +61,24 @@ pub(crate) async fn show(
     }))
 }
 
-async fn pending(state: &ConsoleState, session: &Session) -> Result<(Vec<ApprovalView>, bool), PageError> {
+async fn pending(state: &ConsoleState, session: &Session) -> Result<(Vec<Reviewed>, bool), PageError> {
     let filter = ApprovalFilter { state: Some("pending".to_owned()), agent: None };
     let page = PageRequest { limit: Some(PENDING), cursor: None };
-    let page = state.services.approvals.list(&session.actor, &filter, &page).await?;
+    let page = state.services.approvals.reviews(&session.actor, &filter, &page).await?;
     Ok((page.items, page.next.is_some()))
 }
 
-async fn recent(state: &ConsoleState, session: &Session) -> Result<Vec<ApprovalView>, PageError> {
+async fn recent(state: &ConsoleState, session: &Session) -> Result<Vec<Reviewed>, PageError> {
     let page = PageRequest { limit: Some(RECENT), cursor: None };
-    let page = state.services.approvals.list(&session.actor, &ApprovalFilter::default(), &page).await?;
-    let mut decided: Vec<_> = page.items.into_iter().filter(|view| view.state != "pending").collect();
-    decided.sort_by_key(|view| std::cmp::Reverse(view.updated_at));
+    let page = state.services.approvals.reviews(&session.actor, &ApprovalFilter::default(), &page).await?;
+    let is_decided = |one: &Reviewed| one.review.standing.state != "pending";
+    let mut decided: Vec<_> = page.items.into_iter().filter(is_decided).collect();
+    decided.sort_by_key(|one| std::cmp::Reverse(one.review.updated_at));
     decided.truncate(DECIDED);
     Ok(decided)
 }
 
-fn waiting(pending: &[ApprovalView], more: bool, session: &Session, now: Timestamp) -> Markup {
+fn waiting(pending: &[Reviewed], more: bool, session: &Session, now: Timestamp) -> Markup {
     let mine = pending.iter().take_while(|view| view.may_vote.allowed).count();
     let (mine, others) = pending.split_at_checked(mine).unwrap_or((pending, &[]));
     html! {
@@ -105,7 +107,7 @@ fn summary(mine: usize, others: usize, more: bool) -> String {
     }
 }
 
-fn group(title: &str, views: &[ApprovalView], session: &Session, now: Timestamp) -> Markup {
+fn group(title: &str, views: &[Reviewed], session: &Session, now: Timestamp) -> Markup {
     html! {
         section.group {
             h2 { (title) }
@@ -124,7 +126,7 @@ fn nothing() -> Markup {
     }
 }
 
-fn decided(recent: &[ApprovalView]) -> Markup {
+fn decided(recent: &[Reviewed]) -> Markup {
     html! {
         aside aria-label="Recently decided" {
             div.panel data-region="recent" {
@@ -139,43 +141,37 @@ fn decided(recent: &[ApprovalView]) -> Markup {
     }
 }
 
-fn past(view: &ApprovalView) -> Markup {
-    let operation = OperationView::new(&view.operation, &view.redacted);
+fn past(one: &Reviewed) -> Markup {
+    let review = &one.review;
     html! {
         li {
-            a href={ "/approvals/" (view.id) } {
-                span.title { (operation.name()) }
-                span.line { (view.agent) (moment(view.updated_at)) }
-                span.line { (state_tag(&view.state)) }
+            a href={ "/approvals/" (review.id) } {
+                span.title { (action(&review.headline)) }
+                span.line { (review.agent) (moment(review.updated_at)) }
+                span.line { (state_tag(&review.standing)) }
             }
         }
     }
 }
 
 /// What became of the vote that was just cast: told from the request itself, not from the address.
-pub(crate) fn voted(view: &ApprovalView, session: &Session, origin: Origin) -> Markup {
-    let Some(vote) = view.votes.iter().rev().find(|vote| vote.person == session.actor.person) else {
+pub(crate) fn voted(review: &Review, session: &Session, origin: Origin) -> Markup {
+    let person = Untrusted::exact(session.actor.person.as_str());
+    let Some(vote) = review.votes.iter().rev().find(|vote| vote.person == person) else {
         return html! {};
     };
-    let operation = OperationView::new(&view.operation, &view.redacted);
-    let (class, verb) = match vote.decision {
-        VoteDecision::Approve => ("flash good", "You approved"),
-        VoteDecision::Deny => ("flash bad", "You denied"),
-    };
-    let missing: u32 = view
-        .requirements
-        .iter()
-        .map(|requirement| requirement.quorum.saturating_sub(requirement.approved))
-        .sum();
+    let (class, verb) =
+        if vote.approved { ("flash good", "You approved") } else { ("flash bad", "You denied") };
+    let missing: u32 = review.needs.iter().map(|need| need.quorum.saturating_sub(need.have)).sum();
     html! {
         div class=(class) role="status" {
             p {
-                (verb) " " strong { (operation.name()) } " by " (view.agent) ". "
-                @if view.state == "pending" {
+                (verb) " " strong { (action(&review.headline)) } " by " (review.agent) ". "
+                @if review.consequence.is_some() {
                     (missing) @if missing == 1 { " more approval is" } @else { " more approvals are" } " needed."
                 }
                 @if origin == Origin::Inbox {
-                    " " a href={ "/approvals/" (view.id) } { "Open the request" }
+                    " " a href={ "/approvals/" (review.id) } { "Open the request" }
                 }
             }
         }

@@ -61,7 +61,7 @@ async fn refused(
     id: ApprovalId,
     reason: &str,
 ) -> Result<Response, PageError> {
-    let view = state.services.approvals.get(&session.actor, id).await?;
+    let reviewed = state.services.approvals.review(&session.actor, id).await?;
     let flash = html! { div.flash.bad role="alert" { p { "Your vote was not counted: " (reason) } } };
-    Ok((StatusCode::CONFLICT, page(&view, session, state.identity.now(), Some(&flash))).into_response())
+    Ok((StatusCode::CONFLICT, page(&reviewed, session, state.identity.now(), Some(&flash))).into_response())
 }

@@ -100,7 +100,7 @@ pub(super) fn voter(actor: &Actor, channel: &str) -> Voter {
 }
 
 /// Asks the state machine itself, so that what is offered and what is taken cannot differ.
-fn may_vote(approval: &Approval, actor: &Actor, now: Timestamp) -> MayVote {
+pub(super) fn may_vote(approval: &Approval, actor: &Actor, now: Timestamp) -> MayVote {
     if !actor.may(Right::Vote) {
         let reason = Some("this credential cannot vote".to_owned());
         return MayVote { allowed: false, reason, may_deny: false, assurance_needed: None };

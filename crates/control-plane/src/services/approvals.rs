@@ -253,7 +253,7 @@ impl From<CommandError<ApplyRefusal>> for ApprovalError {
 /// Manages approvals.
 #[derive(Debug, Clone)]
 pub struct Approvals {
-    parts: Arc<Parts>,
+    pub(super) parts: Arc<Parts>,
 }
 
 impl Approvals {
@@ -271,18 +271,28 @@ impl Approvals {
         filter: &ApprovalFilter,
         page: &PageRequest,
     ) -> Result<Page<ApprovalView>, ApprovalError> {
+        let found = self.find(actor, filter, page).await?;
+        Ok(Page::of(found, |approval| self.view(approval, actor)))
+    }
+
+    /// Approvals that match, newest first, as they are stored.
+    pub(super) async fn find(
+        &self,
+        actor: &Actor,
+        filter: &ApprovalFilter,
+        page: &PageRequest,
+    ) -> Result<countersign_store::Page<Approval>, ApprovalError> {
         require(actor, Right::Read)?;
         let phase = filter.state.as_deref().map(phase).transpose()?;
         let agent = match &filter.agent {
             None => None,
             Some(name) => match self.parts.store.agent_by_name(name).await? {
                 Some(agent) => Some(agent.id),
-                None => return Ok(Page { items: Vec::new(), next: None }),
+                None => return Ok(countersign_store::Page { items: Vec::new(), next: None }),
             },
         };
         let filter = countersign_store::ApprovalFilter { phase, agent };
-        let found = self.parts.store.approvals(filter, page.to_store()?).await?;
-        Ok(Page::of(found, |approval| self.view(approval, actor)))
+        Ok(self.parts.store.approvals(filter, page.to_store()?).await?)
     }
 
     /// One approval.

@@ -9,6 +9,7 @@ mod approvals;
 mod audit;
 mod page;
 mod policies;
+mod reviews;
 mod status;
 
 pub use agents::{
@@ -25,6 +26,7 @@ pub use page::{Page, PageRequest};
 pub use policies::{
     FileProblem, Policies, PolicyError, PushPolicy, RevisionDetail, RevisionView, TestSummary, Validation,
 };
+pub use reviews::Reviewed;
 pub use status::{Readiness, StatusService};
 
 use std::sync::Arc;
