@@ -11,12 +11,14 @@
 //! 3. [`ApprovalStore`]: approvals. The state machine runs inside the writer, so votes cannot race.
 //! 4. [`OutboxStore`]: what is still to be told to channels and sidecars, in order.
 //! 5. [`PeopleStore`]: local people, tokens, sessions, sign-in links, as hashes only.
-//! 6. [`LedgerStore`]: the append-only record, its search index, and its proofs.
+//! 6. [`AccountStore`]: their accounts elsewhere, and what is known of them from their latest sign-in.
+//! 7. [`LedgerStore`]: the append-only record, its search index, and its proofs.
 //!
 //! What is deliberately absent: a clock and randomness (times and secrets come with the commands; only
 //! the entropy of event ids is handed in), signing keys (grants are signed from an approval's terms by
 //! whoever answers for it), and any command that changes or removes an event.
 
+mod accounts;
 mod agents;
 mod approvals;
 mod bundles;
@@ -27,6 +29,9 @@ mod outbox;
 mod page;
 mod people;
 
+pub use accounts::{
+    AccountKind, AccountLink, AccountRefusal, AccountStore, ExternalAccount, LinkedAccount, Profile, SignIn,
+};
 pub use agents::{
     AddAgentRefusal, Agent, AgentRefusal, AgentState, AgentStore, JoinToken, JoinTokenRefusal,
     JoinTokenState, Liveness, NewAgent, NewJoinToken, RedeemRefusal, Redemption, Revocation, Svid,
@@ -48,11 +53,27 @@ pub use people::{
 
 /// The control plane's state. Every method that changes something returns when the change is durable.
 pub trait Store:
-    AgentStore + BundleStore + ApprovalStore + OutboxStore + PeopleStore + LedgerStore + Send + Sync
+    AgentStore
+    + BundleStore
+    + ApprovalStore
+    + OutboxStore
+    + PeopleStore
+    + AccountStore
+    + LedgerStore
+    + Send
+    + Sync
 {
 }
 
-impl<S: AgentStore + BundleStore + ApprovalStore + OutboxStore + PeopleStore + LedgerStore + Send + Sync>
-    Store for S
+impl<S> Store for S where
+    S: AgentStore
+        + BundleStore
+        + ApprovalStore
+        + OutboxStore
+        + PeopleStore
+        + AccountStore
+        + LedgerStore
+        + Send
+        + Sync
 {
 }
