@@ -26,7 +26,7 @@ const HOMES: [(&str, &[&str]); 18] = [
     ("rcgen", &["pki"]),
     ("redb", &["spool", "store", "testkit"]),
     ("regex", &["policy"]),
-    ("reqwest", &["cli"]),
+    ("reqwest", &["cli", "control-plane"]),
     ("tracing-opentelemetry", &["telemetry"]),
     ("utoipa", &["control-plane"]),
     ("x509-parser", &["pki"]),

@@ -85,6 +85,15 @@ kinds! {
     /// An API token was revoked.
     TOKEN_REVOKED = "token.revoked";
 
+    /// A channel does not work.
+    CHANNEL_DEGRADED = "channel.degraded";
+    /// A channel works again.
+    CHANNEL_RECOVERED = "channel.recovered";
+    /// A message was given up that a channel would not take.
+    CHANNEL_GAVE_UP = "channel.gave_up";
+    /// Somebody sent a test message through a channel.
+    CHANNEL_TESTED = "channel.tested";
+
     /// A local person was added, or their roles or groups changed.
     PERSON_CHANGED = "person.changed";
     /// A person signed in.
@@ -93,16 +102,6 @@ kinds! {
     SESSION_SIGNED_OUT = "session.signed_out";
     /// A sign-in was refused.
     SESSION_REFUSED = "session.refused";
-
-    /// A session was ended by somebody else than whoever uses it: its person elsewhere, an admin, the provider.
-    SESSION_ENDED = "session.ended";
-
-    /// A link was made for an account in a chat, for its person to open.
-    ACCOUNT_LINK_CREATED = "account.link_created";
-    /// An account elsewhere became a person's.
-    ACCOUNT_LINKED = "account.linked";
-    /// An account elsewhere was taken from its person.
-    ACCOUNT_UNLINKED = "account.unlinked";
 
     /// A source's sequence has a gap or a change (I8).
     LEDGER_GAP = "ledger.gap";

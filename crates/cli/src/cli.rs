@@ -9,8 +9,8 @@ use crate::{
     api::Api,
     exit,
     verbs::{
-        agents, approvals, audit, completions, control, demo, dev, doctor, exec, hook, login, mcp, policy,
-        sidecar, tokens,
+        agents, approvals, audit, channels, completions, control, demo, dev, doctor, exec, hook, login, mcp,
+        policy, sidecar, tokens,
     },
 };
 
@@ -67,6 +67,8 @@ enum Verb {
     Policy(policy::Arguments),
     /// Lists, shows, decides and follows approvals.
     Approvals(approvals::Arguments),
+    /// Shows where reviewers are told, and tests it.
+    Channels(channels::Arguments),
     /// Follows, searches, exports and verifies the audit log.
     Audit(audit::Arguments),
     /// Makes, lists and revokes API tokens.
@@ -109,6 +111,7 @@ impl Cli {
             Verb::Agents(arguments) => agents::run(common, arguments).await,
             Verb::Policy(arguments) => policy::run(common, arguments).await,
             Verb::Approvals(arguments) => approvals::run(common, arguments).await,
+            Verb::Channels(arguments) => channels::run(common, arguments).await,
             Verb::Audit(arguments) => audit::run(common, arguments).await,
             Verb::Tokens(arguments) => tokens::run(common, arguments).await,
             Verb::Login(arguments) => login::run(common, arguments).await,

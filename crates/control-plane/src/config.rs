@@ -3,6 +3,8 @@
 //! Every mistake is reported at once, unknown settings included: a misspelt setting that is
 //! silently ignored is a security setting that is not in force.
 
+mod channels;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -13,7 +15,7 @@ use countersign_settings::Settings;
 pub use countersign_settings::{ConfigProblems, Sources};
 use countersign_telemetry::LogConfig;
 
-use crate::identity::{IdentityConfig, settings::KEYS as IDENTITY_KEYS};
+pub use self::channels::{ChannelsConfig, Route, WebhookConfig};
 
 /// The control plane's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +33,12 @@ pub struct Config {
     pub link: LinkConfig,
     /// Where certificates come from.
     pub authority: AuthorityConfig,
+    /// Where reviewers are told, besides the console.
+    pub channels: ChannelsConfig,
     /// Spans of time.
     pub times: Times,
     /// How much one agent may ask of people.
     pub limits: AgentLimits,
-    /// How people sign in.
-    pub identity: IdentityConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -132,7 +134,7 @@ impl Default for AgentLimits {
 /// What an environment variable must start with to be a setting.
 const ENVIRONMENT_PREFIX: &str = "COUNTERSIGN_CONTROL_";
 
-/// Every setting there is, but for those of `[identity]`.
+/// Every setting there is.
 const KEYS: [&str; 20] = [
     "data",
     "trust_domain",
@@ -168,9 +170,9 @@ impl Config {
             api: ApiConfig { listen: loopback(7700), public_url: None, behind_tls_proxy: false },
             link: LinkConfig { listen: loopback(7701), max_sessions: 20_000 },
             authority: AuthorityConfig { files: None, svid_lifetime: Seconds::new(3_600) },
+            channels: ChannelsConfig::default(),
             times: Times::default(),
             limits: AgentLimits::default(),
-            identity: IdentityConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -180,8 +182,7 @@ impl Config {
     /// # Errors
     /// With every mistake there is, not just the first.
     pub fn load(sources: &Sources) -> Result<Self, ConfigProblems> {
-        let keys = [KEYS.as_slice(), IDENTITY_KEYS.as_slice()].concat();
-        let mut settings = sources.merge(ENVIRONMENT_PREFIX, &keys);
+        let mut settings = sources.merge(ENVIRONMENT_PREFIX, &KEYS);
         let config = read(&mut settings);
         settings.finish()?;
         config.ok_or_else(|| ConfigProblems(vec!["data and trust_domain must be set".to_owned()]))
@@ -207,9 +208,9 @@ fn read(settings: &mut Settings) -> Option<Config> {
     settings.read_into("link.listen", &mut config.link.listen);
     settings.read_into("link.max_sessions", &mut config.link.max_sessions);
     read_authority(settings, &mut config.authority);
+    config.channels = channels::read(settings);
     read_times(settings, &mut config.times);
     read_limits(settings, &mut config.limits);
-    config.identity = IdentityConfig::read(settings);
     settings.read_into("log.format", &mut config.log.format);
     settings.read_into("log.filter", &mut config.log.filter);
     Some(config)
@@ -284,9 +285,9 @@ mod tests {
     fn the_example_is_valid_and_names_every_setting() {
         let example = include_str!("../../../config/control.toml");
         let config = load(example).unwrap();
-        assert_eq!((config.times, config.identity), (Times::default(), IdentityConfig::default()));
+        assert_eq!(config.times, Times::default());
         assert_eq!(config.limits, AgentLimits::default());
-        for key in KEYS.into_iter().chain(IDENTITY_KEYS) {
+        for key in KEYS {
             let name = key.rsplit('.').next().unwrap();
             assert!(example.contains(&format!("{name} =")), "{key}");
         }

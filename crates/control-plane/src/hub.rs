@@ -58,6 +58,11 @@ impl Hub {
         self.publish(Change::Agent { name: name.clone() });
     }
 
+    /// Says that a channel began or ceased to work.
+    pub(crate) fn channel_changed(&self, name: &str) {
+        self.publish(Change::Channel { name: name.to_owned() });
+    }
+
     /// Every change from now on. After [`Self::close`] there are none.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Change> {
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,6 +15,8 @@ pub mod span {
     pub const REQUEST: &str = "countersign.approval.request";
     /// Reviewers are told.
     pub const NOTIFY: &str = "countersign.approval.notify";
+    /// One channel tells them.
+    pub const DELIVER: &str = "countersign.channel.deliver";
     /// One person votes.
     pub const VOTE: &str = "countersign.approval.vote";
     /// The control plane signs a grant.
@@ -51,6 +53,8 @@ pub mod attribute {
     pub const VOTER: &str = "countersign.vote.voter";
     /// `approve` or `deny`.
     pub const VOTE: &str = "countersign.vote.decision";
+    /// The channel that tells reviewers, by its configured name.
+    pub const CHANNEL: &str = "countersign.channel";
     /// How the operation ended: `executed`, `failed`, `outcome_unknown`, `refused`.
     pub const OUTCOME: &str = "countersign.outcome";
     /// The agent's name.
@@ -79,6 +83,12 @@ pub mod metric {
     pub const APPROVALS_PENDING: &str = "countersign.approvals.pending";
     /// From an approval's submission to its decision (seconds).
     pub const TIME_TO_DECIDE: &str = "countersign.approval.time_to_decide";
+    /// Messages of a channel by `countersign.channel` and whether it took them (count).
+    pub const CHANNEL_DELIVERIES: &str = "countersign.channel.deliveries";
+    /// What a channel is still to tell (count).
+    pub const CHANNEL_BACKLOG: &str = "countersign.channel.backlog";
+    /// 1 while a channel works, else 0.
+    pub const CHANNEL_UP: &str = "countersign.channel.up";
     /// Events in the spool that are not acknowledged yet (count).
     pub const SPOOL_DEPTH: &str = "countersign.spool.depth";
     /// 1 while the link is up, else 0.

@@ -9,19 +9,19 @@
 //! 1. [`AgentStore`]: agents, and the join tokens that enrol them, each good for one enrolment.
 //! 2. [`BundleStore`]: immutable policy revisions; the newest is the one in force.
 //! 3. [`ApprovalStore`]: approvals. The state machine runs inside the writer, so votes cannot race.
-//! 4. [`OutboxStore`]: what is still to be told to channels and sidecars, in order.
-//! 5. [`PeopleStore`]: local people, tokens, sessions, sign-in links, as hashes only.
-//! 6. [`AccountStore`]: their accounts elsewhere, and what is known of them from their latest sign-in.
+//! 4. [`OutboxStore`]: what is still to be told about approvals, in order.
+//! 5. [`DeliveryStore`]: what each channel was told, and what it is still to be told.
+//! 6. [`PeopleStore`]: local people, tokens, sessions, sign-in links, as hashes only.
 //! 7. [`LedgerStore`]: the append-only record, its search index, and its proofs.
 //!
 //! What is deliberately absent: a clock and randomness (times and secrets come with the commands; only
 //! the entropy of event ids is handed in), signing keys (grants are signed from an approval's terms by
 //! whoever answers for it), and any command that changes or removes an event.
 
-mod accounts;
 mod agents;
 mod approvals;
 mod bundles;
+mod deliveries;
 mod embedded;
 mod error;
 mod ledger;
@@ -29,15 +29,13 @@ mod outbox;
 mod page;
 mod people;
 
-pub use accounts::{
-    AccountKind, AccountLink, AccountRefusal, AccountStore, ExternalAccount, LinkedAccount, Profile, SignIn,
-};
 pub use agents::{
     AddAgentRefusal, Agent, AgentRefusal, AgentState, AgentStore, JoinToken, JoinTokenRefusal,
     JoinTokenState, Liveness, NewAgent, NewJoinToken, RedeemRefusal, Redemption, Revocation, Svid,
 };
 pub use approvals::{Applied, ApplyRefusal, ApprovalFilter, ApprovalStore, Change, SubmitRefusal, Submitted};
 pub use bundles::{BundleFiles, BundleStore, BundleWithFiles, NewBundle, PolicyRevision, PushRefusal};
+pub use deliveries::{Delivery, DeliveryKey, DeliveryOutcome, DeliveryStore, Destination, Want};
 pub use embedded::{EmbeddedStore, EventEntropy, OpenError, Settings};
 pub use error::{By, CommandError, StoreError};
 pub use ledger::{
@@ -57,8 +55,8 @@ pub trait Store:
     + BundleStore
     + ApprovalStore
     + OutboxStore
+    + DeliveryStore
     + PeopleStore
-    + AccountStore
     + LedgerStore
     + Send
     + Sync
@@ -70,8 +68,8 @@ impl<S> Store for S where
         + BundleStore
         + ApprovalStore
         + OutboxStore
+        + DeliveryStore
         + PeopleStore
-        + AccountStore
         + LedgerStore
         + Send
         + Sync

@@ -10,7 +10,7 @@ use crate::StoreError;
 /// Who is to be told. Each lane is drained on its own: a sidecar that is away holds up nobody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
-    /// The reviewers, through their channels.
+    /// The reviewers: what is told to which channel is worked out from here ([`crate::DeliveryStore`]).
     Channels,
     /// An agent's sidecar.
     Sidecar(AgentId),
@@ -26,6 +26,8 @@ pub enum Telling {
     UpdateCards,
     /// Reviewers: it is decided, or gone.
     RetireCards,
+    /// Reviewers: you are still asked.
+    Remind,
     /// The sidecar: the grant is void.
     WithdrawGrant,
 }

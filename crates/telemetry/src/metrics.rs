@@ -13,6 +13,9 @@ pub struct Metrics {
     decision_duration: Histogram<f64>,
     approvals_pending: Gauge<u64>,
     time_to_decide: Histogram<f64>,
+    channel_deliveries: Counter<u64>,
+    channel_backlog: Gauge<u64>,
+    channel_up: Gauge<u64>,
     spool_depth: Gauge<u64>,
     link_up: Gauge<u64>,
     ledger_lag: Gauge<u64>,
@@ -36,6 +39,9 @@ impl Default for Metrics {
                 .with_unit("s")
                 .with_boundaries(human_buckets)
                 .build(),
+            channel_deliveries: meter.u64_counter(metric::CHANNEL_DELIVERIES).build(),
+            channel_backlog: meter.u64_gauge(metric::CHANNEL_BACKLOG).build(),
+            channel_up: meter.u64_gauge(metric::CHANNEL_UP).build(),
             spool_depth: meter.u64_gauge(metric::SPOOL_DEPTH).build(),
             link_up: meter.u64_gauge(metric::LINK_UP).build(),
             ledger_lag: meter.u64_gauge(metric::LEDGER_LAG).build(),
@@ -62,6 +68,23 @@ impl Metrics {
     /// An approval was decided that many seconds after it was asked for, and became `state`.
     pub fn time_to_decide(&self, state: &'static str, seconds: f64) {
         self.time_to_decide.record(seconds, &[KeyValue::new(attribute::APPROVAL_STATE, state)]);
+    }
+
+    /// A channel took a message, or did not.
+    pub fn channel_delivery(&self, channel: &str, taken: bool) {
+        let outcome = if taken { "taken" } else { "failed" };
+        let by = [
+            KeyValue::new(attribute::CHANNEL, channel.to_owned()),
+            KeyValue::new(attribute::OUTCOME, outcome),
+        ];
+        self.channel_deliveries.add(1, &by);
+    }
+
+    /// Whether a channel works, and how much it is still to tell.
+    pub fn channel_state(&self, channel: &str, up: bool, backlog: u64) {
+        let by = [KeyValue::new(attribute::CHANNEL, channel.to_owned())];
+        self.channel_up.record(u64::from(up), &by);
+        self.channel_backlog.record(backlog, &by);
     }
 
     /// How many events wait in the spool to be acknowledged.

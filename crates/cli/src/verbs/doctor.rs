@@ -97,6 +97,7 @@ async fn control_plane(common: &Common) -> Vec<Finding> {
     )];
     findings.push(policy(&api).await);
     findings.push(agents(&api).await);
+    findings.push(channels(&api).await);
     findings
 }
 
@@ -134,6 +135,33 @@ async fn agents(api: &Api) -> Finding {
             found,
             format!("look at {}: `countersign agents list`", plain(&names.join(", "))),
         )
+    }
+}
+
+async fn channels(api: &Api) -> Finding {
+    let list: Page<Value> = match api.get("/api/v1/channels", &[]).await {
+        Ok(list) => list,
+        Err(error) => return Finding::bad("channels", error.to_string(), "is the control plane healthy?"),
+    };
+    let text = |channel: &Value, name| channel.get(name).and_then(Value::as_str).map(plain);
+    let is_down = |channel: &&Value| channel.get("state").is_some_and(|state| state != "healthy");
+    let down: Vec<String> = list
+        .items
+        .iter()
+        .filter(is_down)
+        .filter_map(|channel| {
+            let (name, error) = (text(channel, "name")?, text(channel, "last_error").unwrap_or_default());
+            Some(format!("{name}: {error}"))
+        })
+        .collect();
+    match (list.items.len(), down.is_empty()) {
+        (0, _) => Finding::good("channels", "none but the console"),
+        (count, true) => Finding::good("channels", format!("{count} beside the console, as far as is known")),
+        (_, false) => Finding::bad(
+            "channels",
+            down.join("; "),
+            "mend what it says, then `countersign channels test NAME`; the console has everything meanwhile",
+        ),
     }
 }
 

@@ -37,7 +37,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long the reader waits before it reconnects, in milliseconds.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Approval and agent events as they happen (server-sent events): `sync`, `approval`, `agent`.
+/// Approval, agent and channel events as they happen (server-sent events): `sync`, `approval`, `agent`,
+/// `channel`.
 #[utoipa::path(get, operation_id = "events", path = "/api/v1/events", tag = "events",
     params(("Last-Event-ID" = Option<String>, Header, description = "The last event that you saw")),
     responses((status = 200, content_type = "text/event-stream", body = String),
@@ -130,6 +131,7 @@ impl Feed {
                 ("approval", serde_json::json!({"id": id, "version": version, "state": state}))
             }
             Change::Agent { name } => ("agent", serde_json::json!({"name": name})),
+            Change::Channel { name } => ("channel", serde_json::json!({"name": name})),
         };
         self.numbered(name).data(data.to_string())
     }

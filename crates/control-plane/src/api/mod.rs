@@ -7,6 +7,7 @@
 mod agents;
 mod approvals;
 mod audit;
+mod channels;
 mod etag;
 mod events;
 mod extract;

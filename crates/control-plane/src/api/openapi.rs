@@ -9,7 +9,7 @@ use utoipa::{
     },
 };
 
-use super::{agents, approvals, audit, events, health, policies, tokens};
+use super::{agents, approvals, audit, channels, events, health, policies, tokens};
 
 /// The document.
 #[derive(OpenApi)]
@@ -24,6 +24,7 @@ use super::{agents, approvals, audit, events, health, policies, tokens};
         agents::revoke_join_token,
         policies::validate, policies::push, policies::history, policies::show, policies::rollback,
         audit::events, audit::checkpoint, audit::inclusion, audit::consistency, audit::export,
+        channels::list, channels::test,
         tokens::list, tokens::create, tokens::revoke, tokens::sign_in_link,
     ),
     components(schemas(audit::Order)),

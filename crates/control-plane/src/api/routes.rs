@@ -10,7 +10,7 @@ use axum::{
 use http::Method;
 
 use super::{
-    ApiState, agents, approvals, audit, events,
+    ApiState, agents, approvals, audit, channels, events,
     guard::{Access, Gate, guard},
     health,
     idempotency::Answers,
@@ -59,6 +59,7 @@ impl Routes {
             .agents()
             .policy()
             .audit()
+            .channels()
             .tokens()
     }
 
@@ -96,6 +97,14 @@ impl Routes {
             .get("/api/v1/audit/proofs/inclusion", READ, audit::inclusion)
             .get("/api/v1/audit/proofs/consistency", READ, audit::consistency)
             .get("/api/v1/audit/export", READ, audit::export)
+    }
+
+    fn channels(self) -> Self {
+        self.get("/api/v1/channels", READ, channels::list).post(
+            "/api/v1/channels/{name}/test",
+            ADMIN,
+            channels::test,
+        )
     }
 
     fn tokens(self) -> Self {

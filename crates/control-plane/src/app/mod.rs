@@ -18,6 +18,7 @@ pub(crate) use self::supervise::TaskError;
 pub use crate::{authority::AuthorityProblem, keys::KeyError};
 use crate::{
     authority::CertificateAuthority,
+    channel::ChannelProblem,
     clock::{Clock, NoEntropy},
     config::{Config, ConfigProblems},
     distribution::EditionError,
@@ -53,6 +54,9 @@ pub enum StartError {
     /// The people file.
     #[error(transparent)]
     People(#[from] PeopleError),
+    /// A channel.
+    #[error(transparent)]
+    Channel(#[from] ChannelProblem),
     /// The link's port or certificates.
     #[error(transparent)]
     Link(#[from] BindError),

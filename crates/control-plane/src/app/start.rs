@@ -23,7 +23,7 @@ use super::{
 use crate::{
     authority::CertificateAuthority,
     broker::{Broker, Crowd},
-    channel::Channels,
+    channel::{Channels, Desk as ChannelDesk, Dispatcher, Worker},
     clock::{Clock, entropy},
     config::Config,
     distribution::{Catalogue, Distribution},
@@ -53,6 +53,7 @@ struct Parts {
     registry: Arc<Registry>,
     catalogue: Arc<Catalogue>,
     hub: Arc<Hub>,
+    channels: Arc<Channels>,
     own_id: SpiffeId,
 }
 
@@ -94,7 +95,7 @@ fn assemble(config: &Config, clock: &Clock) -> Result<Parts, StartError> {
         requester_lease: config.times.requester_lease,
         metrics: metrics.clone(),
         crowd: Crowd::new(config.limits),
-        outbox: Notify::new(),
+        outbox: Arc::new(Notify::new()),
         clocks: Notify::new(),
     });
     let distribution = Arc::new(Distribution {
@@ -115,6 +116,7 @@ fn assemble(config: &Config, clock: &Clock) -> Result<Parts, StartError> {
         metrics,
     });
     let authority = Arc::new(authority);
+    let channels = Arc::new(Channels::open(config, clock)?);
     Ok(Parts {
         embedded,
         store,
@@ -126,6 +128,7 @@ fn assemble(config: &Config, clock: &Clock) -> Result<Parts, StartError> {
         registry,
         catalogue,
         hub,
+        channels,
         own_id,
     })
 }
@@ -158,7 +161,7 @@ async fn open(config: Config, clock: Clock, parts: Parts) -> Result<Running, Sta
     let link_addr = server.handle().local_addr().map_err(StartError::LinkAddress)?;
 
     let people: Arc<dyn Store> = Arc::clone(&parts.store);
-    let identity = Identity::new(people, clock.clone(), config.identity.clone(), config.api.is_https());
+    let identity = Identity::new(people, clock.clone(), config.api.is_https());
     if let Some(file) = &config.people {
         let people = people_file::parse(&read_file(file)?)?;
         identity.adopt_people(people, &config.data.join("first-tokens")).await?;
@@ -172,6 +175,7 @@ async fn open(config: Config, clock: Clock, parts: Parts) -> Result<Running, Sta
     supervisor.spawn("sign-in", keep_house(identity.clone(), stop));
     spawn_link(&mut supervisor, &config, &clock, &parts, server, &own);
     spawn_work(&mut supervisor, &parts);
+    spawn_channels(&mut supervisor, &parts, console_address(&config, api_addr));
 
     let stop = supervisor.stop_token().drop_guard();
     let drain = config.times.drain;
@@ -231,12 +235,43 @@ fn spawn_work(supervisor: &mut Supervisor, parts: &Parts) {
     supervisor.spawn("the store", watch_store(parts.embedded.clone(), stop.clone()));
     let timers = Arc::clone(&parts.broker).run_timers(stop.clone());
     supervisor.spawn("approval clocks", async { Ok(timers.await?) });
-    let channels = Channels { broker: Arc::clone(&parts.broker) }.run(stop.clone());
-    supervisor.spawn("channels", async { Ok(channels.await?) });
     let checkpoints = Arc::clone(&parts.ledger).run_checkpoints(stop.clone());
     supervisor.spawn("checkpoints", async { Ok(checkpoints.await?) });
     let metrics = Arc::clone(&parts.ledger).run_metrics(stop);
     supervisor.spawn("ledger metrics", async { Ok(metrics.await?) });
+}
+
+/// The dispatcher, and for each channel its worker and what it does besides.
+fn spawn_channels(supervisor: &mut Supervisor, parts: &Parts, console: Arc<str>) {
+    let stop = supervisor.stop_token();
+    let broker = &parts.broker;
+    let desk = ChannelDesk {
+        store: Arc::clone(&parts.store),
+        clock: broker.clock.clone(),
+        hub: Arc::clone(&parts.hub),
+        metrics: broker.metrics.clone(),
+        own_id: parts.own_id.clone(),
+        outbox: Arc::clone(&broker.outbox),
+        channels: Arc::clone(&parts.channels),
+        console,
+    };
+    for own in parts.channels.all() {
+        let (own, channel, until) = (Arc::clone(own), Arc::clone(&own.channel), stop.clone());
+        supervisor.spawn("a channel's connections", async move {
+            channel.run(until).await;
+            Ok(())
+        });
+        let worker = Worker { own, desk: desk.clone() }.run(stop.clone());
+        supervisor.spawn("a channel", async { Ok(worker.await?) });
+    }
+    let dispatcher = Dispatcher(desk).run(stop);
+    supervisor.spawn("telling reviewers", async { Ok(dispatcher.await?) });
+}
+
+/// Where people reach the console.
+fn console_address(config: &Config, api_addr: SocketAddr) -> Arc<str> {
+    let address = config.api.public_url.clone().unwrap_or_else(|| format!("http://{api_addr}"));
+    address.trim_end_matches('/').into()
 }
 
 async fn serve_api(
@@ -283,6 +318,7 @@ impl Parts {
             registry: Arc::clone(&self.registry),
             catalogue: Arc::clone(&self.catalogue),
             hub: Arc::clone(&self.hub),
+            channels: Arc::clone(&self.channels),
             authority: Arc::clone(&self.authority),
             trust_domain: config.trust_domain.clone(),
             join_token_lifetime: config.times.join_token,

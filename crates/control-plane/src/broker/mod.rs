@@ -28,7 +28,7 @@ use tracing::Instrument;
 pub(crate) use self::{
     crowd::{Crowd, TooMany},
     freeze::{Circumstances, FreezeError, Requester},
-    spans::notify as notify_span,
+    spans::{deliver as deliver_span, notify as notify_span},
 };
 use crate::{
     clock::{Clock, NoEntropy, entropy},
@@ -65,7 +65,7 @@ pub(crate) struct Broker {
     /// How many requests of each agent wait.
     pub(crate) crowd: Crowd,
     /// Notified when the outbox has something for reviewers.
-    pub(crate) outbox: Notify,
+    pub(crate) outbox: Arc<Notify>,
     /// Notified when an approval's clocks may have changed.
     pub(crate) clocks: Notify,
 }
@@ -303,11 +303,12 @@ impl Broker {
                     // Signing once here puts it into the trace, and finds out early if it does not work.
                     let _signed = spans::grant(approval).in_scope(|| self.sign(approval));
                 }
-                Effect::Notify | Effect::UpdateCards | Effect::RetireCards => self.outbox.notify_one(),
+                Effect::Notify | Effect::UpdateCards | Effect::RetireCards | Effect::TellRequester => {
+                    self.outbox.notify_one();
+                }
                 Effect::WithdrawGrant => self.registry.withdraw(approval.request.agent),
                 Effect::WakeAt(_) => self.clocks.notify_one(),
                 Effect::Record(occurrence) => self.measure(approval, *occurrence),
-                Effect::TellRequester => {}
             }
         }
     }

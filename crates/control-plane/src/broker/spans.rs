@@ -63,6 +63,17 @@ pub(crate) fn notify(approval: &Approval) -> Span {
     parented(span, trace(approval))
 }
 
+/// The span of telling them through one channel.
+pub(crate) fn deliver(approval: &Approval, channel: &str) -> Span {
+    let span = tracing::info_span!(
+        span::DELIVER,
+        { attribute::APPROVAL_ID } = %approval.request.id,
+        { attribute::APPROVAL_STATE } = approval.phase().as_str(),
+        { attribute::CHANNEL } = channel,
+    );
+    parented(span, trace(approval))
+}
+
 /// The span of one person's vote.
 pub(crate) fn vote(approval: &Approval, voter: &str, decision: &'static str) -> Span {
     let span = tracing::info_span!(

@@ -183,6 +183,11 @@ pub enum Change {
         /// Which.
         name: AgentName,
     },
+    /// A channel began or ceased to work.
+    Channel {
+        /// Which.
+        name: String,
+    },
 }
 
 /// Why something about an approval was not done.

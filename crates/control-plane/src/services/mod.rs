@@ -7,6 +7,7 @@ mod agents;
 mod approval_view;
 mod approvals;
 mod audit;
+mod channels;
 mod page;
 mod policies;
 mod reviews;
@@ -22,6 +23,7 @@ pub use approvals::{
 pub use audit::{
     Audit, AuditError, AuditFilter, CheckpointView, ConsistencyView, EventView, ExportStream, InclusionView,
 };
+pub use channels::{ChannelError, ChannelState, ChannelView, Channels};
 pub use page::{Page, PageRequest};
 pub use policies::{
     FileProblem, Policies, PolicyError, PushPolicy, RevisionDetail, RevisionView, TestSummary, Validation,
@@ -37,6 +39,7 @@ use countersign_store::Store;
 use crate::{
     authority::CertificateAuthority,
     broker::Broker,
+    channel,
     clock::Clock,
     distribution::{Catalogue, Distribution},
     hub::Hub,
@@ -56,6 +59,8 @@ pub struct Services {
     pub policies: Policies,
     /// The ledger.
     pub audit: Audit,
+    /// Where reviewers are told.
+    pub channels: Channels,
     /// Readiness.
     pub status: StatusService,
 }
@@ -70,6 +75,7 @@ pub(crate) struct Parts {
     pub(crate) registry: Arc<Registry>,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) channels: Arc<channel::Channels>,
     pub(crate) authority: Arc<CertificateAuthority>,
     pub(crate) trust_domain: TrustDomain,
     pub(crate) join_token_lifetime: Seconds,
@@ -84,6 +90,7 @@ impl Services {
             agents: Agents::new(Arc::clone(&parts)),
             policies: Policies::new(Arc::clone(&parts)),
             audit: Audit::new(Arc::clone(&parts)),
+            channels: Channels::new(Arc::clone(&parts)),
             status: StatusService::new(parts),
         }
     }

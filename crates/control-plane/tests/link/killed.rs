@@ -14,7 +14,10 @@ use countersign_transport::{Limits, enrol};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Sidecar, bundle, submission};
+use crate::{
+    receiver::{Answer, Receiver, secret_file},
+    world::{Sidecar, bundle, submission},
+};
 
 struct Control {
     child: Child,
@@ -30,12 +33,14 @@ impl Drop for Control {
 }
 
 impl Control {
+    /// Starts a control plane on a folder, with whatever settings are in its file `more.toml`.
     fn start(folder: &Path, link: &str) -> Self {
         let (config, people) = (folder.join("control.toml"), folder.join("people.toml"));
         let settings = format!(
             "data = {:?}\ntrust_domain = \"test.example\"\npeople = {people:?}\n\
-             [api]\nlisten = \"127.0.0.1:0\"\n[link]\nlisten = {link:?}\n",
+             [api]\nlisten = \"127.0.0.1:0\"\n[link]\nlisten = {link:?}\n{}",
             folder.join("data"),
+            fs::read_to_string(folder.join("more.toml")).unwrap_or_default(),
         );
         fs::write(&config, settings).unwrap();
         let known = "[\"owner@example.com\"]\nroles = [\"admin\"]\n\
@@ -74,6 +79,53 @@ impl Control {
 
 fn token(folder: &Path, person: &str) -> String {
     fs::read_to_string(folder.join("data/first-tokens").join(format!("{person}.token"))).unwrap()
+}
+
+/// An enrolled sidecar under the test bundle.
+async fn sidecar(control: &Control, folder: &Path) -> Sidecar {
+    let admin = token(folder, "owner@example.com");
+    let agent = json!({"name": "bot", "owner": "owner@example.com"});
+    let added = control.call(&admin, Method::POST, "/api/v1/agents", agent).await;
+    let join: JoinToken = added["token"].as_str().unwrap().parse().unwrap();
+    let enrolled = enrol(&control.link, &join, None, "test".into(), Limits::default()).await.unwrap();
+    let text = |(path, bytes): (String, Vec<u8>)| (path, String::from_utf8(bytes).unwrap());
+    let files: BTreeMap<_, _> = bundle(&[]).into_iter().map(text).collect();
+    control.call(&admin, Method::POST, "/api/v1/policy/revisions", json!({"files": files})).await;
+    let keys = enrolled.enrolled.bundle_keys.clone();
+    let sidecar = Sidecar::connect(&control.link, enrolled.identity, enrolled.trust, keys);
+    sidecar.until_revision(1).await;
+    sidecar
+}
+
+/// Killed between a vote and the message that tells of it: in the end the message is there, under the
+/// identifier that it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_to_be_told_is_told_after_being_killed() {
+    let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::start().await);
+    let more = format!(
+        "[[channels.webhook]]\nname = \"hook\"\nurl = {:?}\nsecret_files = [{:?}]\n\
+         [[routes]]\nrequirement = \"*\"\nchannel = \"hook\"\n",
+        receiver.url,
+        secret_file(folder.path()),
+    );
+    fs::write(folder.path().join("more.toml"), more).unwrap();
+    let control = Control::start(folder.path(), "127.0.0.1:0");
+    let sidecar = sidecar(&control, folder.path()).await;
+    let id = sidecar.submit(submission("k", "deploy", "one", 1)).await.unwrap().id;
+    receiver.until_kind("approval.requested").await;
+    // From here on it takes what it is told and does not say so.
+    receiver.answer(None);
+    let reviewer = token(folder.path(), "reviewer-one@example.com");
+    let vote = json!({"decision": "deny", "reason": "not today"});
+    control.call(&reviewer, Method::POST, &format!("/api/v1/approvals/{id}/votes"), vote).await;
+    let unsaid = receiver.until_kind("approval.denied").await;
+    let _control = control.killed_and_started_again(folder.path());
+    receiver.answer(Some(Answer::status(204)));
+    let count = || receiver.received().iter().filter(|one| one.id == unsaid.id).count();
+    while count() < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(receiver.kinds().iter().filter(|kind| *kind == "approval.requested").count(), 1);
 }
 
 /// Killed without warning while an approval is pending with one vote, and again once it is approved.

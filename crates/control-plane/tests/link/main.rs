@@ -14,5 +14,7 @@ mod flood;
 mod garbage;
 mod killed;
 mod policy;
+#[path = "../common/receiver.rs"]
+mod receiver;
 mod restart;
 mod world;

@@ -1,9 +1,9 @@
 //! The API and the console over a real control plane: its store, its link, a sidecar that submits.
 
 #[cfg(test)]
-mod accounts;
-#[cfg(test)]
 mod auth;
+#[cfg(test)]
+mod channels;
 #[cfg(test)]
 mod console;
 #[cfg(test)]
@@ -12,6 +12,9 @@ mod events;
 mod openapi;
 #[cfg(test)]
 mod problems;
+#[cfg(test)]
+#[path = "../common/receiver.rs"]
+mod receiver;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]

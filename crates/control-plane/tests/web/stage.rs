@@ -94,10 +94,16 @@ impl Answer {
 
 impl Stage {
     pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A stage whose control plane is configured otherwise.
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = TempDir::new().unwrap();
         let mut config = Config::new(folder.path().join("data"), "example.org".parse().unwrap());
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         (config.api.listen, config.link.listen) = (any, any);
+        change(&mut config);
         let ahead = Arc::new(AtomicI64::new(0));
         let offset = Arc::clone(&ahead);
         let machine = Clock::system();

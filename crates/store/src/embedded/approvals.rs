@@ -98,6 +98,12 @@ fn carry_out(
     effects: &[Effect],
     by: &By,
 ) -> Result<(), StoreError> {
+    let is_card =
+        |effect: &Effect| matches!(effect, Effect::Notify | Effect::UpdateCards | Effect::RetireCards);
+    if effects.contains(&Effect::TellRequester) && !effects.iter().any(is_card) {
+        // Whatever the requester is told, those who were asked can see: that it ran, that it was revoked.
+        post(work, approval, Lane::Channels, Telling::UpdateCards, by)?;
+    }
     for effect in effects {
         match effect {
             Effect::Record(occurrence) => record(work, approval, *occurrence, by)?,

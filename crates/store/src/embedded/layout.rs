@@ -54,6 +54,10 @@ tables! {
     TIMERS = "timers";
     /// Lane and number → message.
     OUTBOX = "outbox";
+    /// Approval and destination → delivery.
+    DELIVERIES = "deliveries";
+    /// Channel, time, approval and destination → key of the delivery: who is to be told when.
+    DELIVERIES_DUE = "deliveries-due";
     /// Person → local person.
     PEOPLE = "people";
     /// Token → API token.
@@ -64,12 +68,6 @@ tables! {
     SESSIONS = "sessions";
     /// Hash → sign-in link.
     SIGN_IN_LINKS = "sign-in-links";
-    /// Account → whose it is.
-    ACCOUNTS = "accounts";
-    /// Hash → link for an account.
-    ACCOUNT_LINKS = "account-links";
-    /// Person → what is known of them.
-    PROFILES = "profiles";
     /// Hash of actor and idempotency key → response.
     WRITES = "writes";
     /// Size → checkpoint.

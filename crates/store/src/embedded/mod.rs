@@ -2,7 +2,8 @@
 //!
 //! In the order in which a command goes through it:
 //!
-//! 1. One file per trait ([`agents`], [`bundles`], [`approvals`], [`people`], [`writes`], [`ledger`])
+//! 1. One file per trait ([`agents`], [`bundles`], [`approvals`], [`deliveries`], [`people`], [`writes`],
+//!    [`ledger`])
 //!    says what the command checks and changes, in a transaction ([`work`]).
 //! 2. [`writer`] applies whole groups of commands in one transaction and makes them durable at once.
 //!    The ledger's events and the frontier of its Merkle tree are part of it ([`sources`], [`ingest`]).
@@ -11,12 +12,12 @@
 //!
 //! Reads see one moment of the file ([`lookup`]) and never wait for the writer.
 
-mod accounts;
 mod agents;
 mod approval_events;
 mod approvals;
 mod bundles;
 mod codec;
+mod deliveries;
 mod index;
 mod indexer;
 mod ingest;

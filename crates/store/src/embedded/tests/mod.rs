@@ -5,6 +5,7 @@ mod agents;
 mod approvals;
 mod bundles;
 mod crash;
+mod deliveries;
 mod golden;
 mod index;
 mod ingest;
