@@ -103,6 +103,16 @@ kinds! {
     /// A sign-in was refused.
     SESSION_REFUSED = "session.refused";
 
+    /// A session was ended by somebody else than whoever uses it: its person elsewhere, an admin, the provider.
+    SESSION_ENDED = "session.ended";
+
+    /// A link was made for an account in a chat, for its person to open.
+    ACCOUNT_LINK_CREATED = "account.link_created";
+    /// An account elsewhere became a person's.
+    ACCOUNT_LINKED = "account.linked";
+    /// An account elsewhere was taken from its person.
+    ACCOUNT_UNLINKED = "account.unlinked";
+
     /// A source's sequence has a gap or a change (I8).
     LEDGER_GAP = "ledger.gap";
     /// A checkpoint was signed.

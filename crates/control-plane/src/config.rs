@@ -16,6 +16,7 @@ pub use countersign_settings::{ConfigProblems, Sources};
 use countersign_telemetry::LogConfig;
 
 pub use self::channels::{ChannelsConfig, Route, WebhookConfig};
+use crate::identity::{IdentityConfig, settings::KEYS as IDENTITY_KEYS};
 
 /// The control plane's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Config {
     pub times: Times,
     /// How much one agent may ask of people.
     pub limits: AgentLimits,
+    /// How people sign in.
+    pub identity: IdentityConfig,
     /// Logs.
     pub log: LogConfig,
 }
@@ -134,7 +137,7 @@ impl Default for AgentLimits {
 /// What an environment variable must start with to be a setting.
 const ENVIRONMENT_PREFIX: &str = "COUNTERSIGN_CONTROL_";
 
-/// Every setting there is.
+/// Every setting there is, but for those of `[identity]`.
 const KEYS: [&str; 20] = [
     "data",
     "trust_domain",
@@ -173,6 +176,7 @@ impl Config {
             channels: ChannelsConfig::default(),
             times: Times::default(),
             limits: AgentLimits::default(),
+            identity: IdentityConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -182,7 +186,8 @@ impl Config {
     /// # Errors
     /// With every mistake there is, not just the first.
     pub fn load(sources: &Sources) -> Result<Self, ConfigProblems> {
-        let mut settings = sources.merge(ENVIRONMENT_PREFIX, &KEYS);
+        let keys = [KEYS.as_slice(), IDENTITY_KEYS.as_slice()].concat();
+        let mut settings = sources.merge(ENVIRONMENT_PREFIX, &keys);
         let config = read(&mut settings);
         settings.finish()?;
         config.ok_or_else(|| ConfigProblems(vec!["data and trust_domain must be set".to_owned()]))
@@ -211,6 +216,7 @@ fn read(settings: &mut Settings) -> Option<Config> {
     config.channels = channels::read(settings);
     read_times(settings, &mut config.times);
     read_limits(settings, &mut config.limits);
+    config.identity = IdentityConfig::read(settings);
     settings.read_into("log.format", &mut config.log.format);
     settings.read_into("log.filter", &mut config.log.filter);
     Some(config)
@@ -285,9 +291,9 @@ mod tests {
     fn the_example_is_valid_and_names_every_setting() {
         let example = include_str!("../../../config/control.toml");
         let config = load(example).unwrap();
-        assert_eq!(config.times, Times::default());
+        assert_eq!((config.times, config.identity), (Times::default(), IdentityConfig::default()));
         assert_eq!(config.limits, AgentLimits::default());
-        for key in KEYS {
+        for key in KEYS.into_iter().chain(IDENTITY_KEYS) {
             let name = key.rsplit('.').next().unwrap();
             assert!(example.contains(&format!("{name} =")), "{key}");
         }

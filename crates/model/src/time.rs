@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// A span of whole seconds, written `"15m"`, `"1h 30m"` or `"90s"` in configuration.
+/// A span of whole seconds, written `"15m"`, `"1h 30m"`, `"90s"` or `"7d"` in configuration; a day is 24 hours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seconds(u32);
 
@@ -125,20 +125,28 @@ impl fmt::Display for Seconds {
 
 /// A text that is not a span of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a span of whole seconds like \"90s\", \"15m\" or \"1h 30m\"")]
+#[error("{0:?} is not a span of whole seconds like \"90s\", \"15m\", \"1h 30m\" or \"7d\"")]
 pub struct SecondsError(String);
 
 impl FromStr for Seconds {
     type Err = SecondsError;
 
     fn from_str(text: &str) -> Result<Self, SecondsError> {
-        let error = || SecondsError(text.chars().take(64).collect());
-        let span: SignedDuration = text.parse().map_err(|_| error())?;
-        if span.subsec_nanos() != 0 {
-            return Err(error());
-        }
-        u32::try_from(span.as_secs()).map(Self).map_err(|_| error())
+        seconds(text).map(Self).ok_or_else(|| SecondsError(text.chars().take(64).collect()))
     }
+}
+
+/// The seconds of a span. Days are read here: they have no fixed length for `SignedDuration`.
+fn seconds(text: &str) -> Option<u32> {
+    let (days, rest) = match text.trim().split_once('d') {
+        Some((days, rest)) if days.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (days.parse().ok()?, rest.trim())
+        }
+        _ => (0_u32, text),
+    };
+    let rest = if rest.is_empty() && days > 0 { SignedDuration::ZERO } else { rest.parse().ok()? };
+    let rest = u32::try_from(rest.as_secs()).ok().filter(|_| rest.subsec_nanos() == 0)?;
+    days.checked_mul(86_400)?.checked_add(rest)
 }
 
 impl Serialize for Seconds {
@@ -171,6 +179,11 @@ mod tests {
         assert_eq!("15m".parse(), Ok(Seconds::new(900)));
         assert_eq!("1h 30m".parse(), Ok(Seconds::new(5400)));
         assert_eq!(Seconds::new(900).to_string(), "15m");
+        assert_eq!("7d".parse(), Ok(Seconds::new(604_800)));
+        assert_eq!("1d 12h".parse(), Ok(Seconds::new(129_600)));
+        for text in ["d", "0.5d", "-1d", "1dd", "1d 1d", "99999999d"] {
+            assert!(text.parse::<Seconds>().is_err(), "{text}");
+        }
         assert!("1.5s".parse::<Seconds>().is_err());
         assert!("-1s".parse::<Seconds>().is_err());
         assert!("soon".parse::<Seconds>().is_err());

@@ -12,12 +12,14 @@
 //! 4. [`OutboxStore`]: what is still to be told about approvals, in order.
 //! 5. [`DeliveryStore`]: what each channel was told, and what it is still to be told.
 //! 6. [`PeopleStore`]: local people, tokens, sessions, sign-in links, as hashes only.
-//! 7. [`LedgerStore`]: the append-only record, its search index, and its proofs.
+//! 7. [`AccountStore`]: their accounts elsewhere, and what is known of them from their latest sign-in.
+//! 8. [`LedgerStore`]: the append-only record, its search index, and its proofs.
 //!
 //! What is deliberately absent: a clock and randomness (times and secrets come with the commands; only
 //! the entropy of event ids is handed in), signing keys (grants are signed from an approval's terms by
 //! whoever answers for it), and any command that changes or removes an event.
 
+mod accounts;
 mod agents;
 mod approvals;
 mod bundles;
@@ -29,6 +31,9 @@ mod outbox;
 mod page;
 mod people;
 
+pub use accounts::{
+    AccountKind, AccountLink, AccountRefusal, AccountStore, ExternalAccount, LinkedAccount, Profile, SignIn,
+};
 pub use agents::{
     AddAgentRefusal, Agent, AgentRefusal, AgentState, AgentStore, JoinToken, JoinTokenRefusal,
     JoinTokenState, Liveness, NewAgent, NewJoinToken, RedeemRefusal, Redemption, Revocation, Svid,
@@ -57,6 +62,7 @@ pub trait Store:
     + OutboxStore
     + DeliveryStore
     + PeopleStore
+    + AccountStore
     + LedgerStore
     + Send
     + Sync
@@ -70,6 +76,7 @@ impl<S> Store for S where
         + OutboxStore
         + DeliveryStore
         + PeopleStore
+        + AccountStore
         + LedgerStore
         + Send
         + Sync

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use countersign_model::{Digest, PersonId, Timestamp, TokenId};
 use serde::{Deserialize, Serialize};
 
-use crate::{By, CommandError, Page, PageError, PageRequest, StoreError};
+use crate::{By, CommandError, ExternalAccount, Page, PageError, PageRequest, StoreError};
 
 /// Whether a credential stands for a person or a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,12 +67,15 @@ pub struct Session {
     pub person: PersonId,
     /// How they proved who they are.
     pub method: String,
-    /// Their roles, for people whom an identity provider vouches for; empty for local ones, which are looked up.
-    #[serde(default)]
-    pub roles: Vec<String>,
-    /// Their groups, likewise.
+    /// The groups that an identity provider told at this sign-in, in its own words; none for local people.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// The account at the identity provider that vouched for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<ExternalAccount>,
+    /// The provider's own session (`sid`), so that it can end this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
     /// The token that it was opened with: it ends when that is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenId>,
@@ -191,11 +194,18 @@ pub trait PeopleStore {
     /// Tokens, newest first.
     async fn tokens(&self, page: PageRequest) -> Result<Page<ApiToken>, PageError>;
 
-    /// Opens a console session (`session.signed_in`).
+    /// Opens a console session (`session.signed_in`), and notes the sign-in in the person's profile unless an
+    /// earlier one made it possible.
     async fn open_session(&self, session: Session, by: By) -> Result<(), StoreError>;
 
     /// Ends a console session (`session.signed_out`).
     async fn close_session(&self, hash: Digest, by: By) -> Result<(), CommandError<NotThere>>;
+
+    /// Ends a console session from elsewhere (`session.ended`).
+    async fn end_session(&self, hash: Digest, by: By) -> Result<(), CommandError<NotThere>>;
+
+    /// Every session, expired ones included, in no order that means anything.
+    async fn sessions(&self, page: PageRequest) -> Result<Page<Session>, PageError>;
 
     /// The session with that secret's hash, expired ones included.
     async fn session(&self, hash: Digest) -> Result<Option<Session>, StoreError>;

@@ -82,7 +82,9 @@ fn forbidden(actor: &Actor, rights: &[Right]) -> Problem {
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::Refused => Self::unauthenticated(error.to_string()),
+            AuthError::Refused | AuthError::Unlinked | AuthError::SignInAgain => {
+                Self::unauthenticated(error.to_string())
+            }
             AuthError::Store(error) => Self::unavailable(&error),
         }
     }

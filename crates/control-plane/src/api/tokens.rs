@@ -153,7 +153,7 @@ impl From<SignInError> for Problem {
         let detail = error.to_string();
         match error {
             SignInError::Machine => machine(&detail),
-            SignInError::Refused => Self::unauthenticated(detail),
+            SignInError::Refused | SignInError::SignInAgain => Self::unauthenticated(detail),
             SignInError::TooMany(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many", "Too many").detail(detail)
             }

@@ -161,7 +161,7 @@ async fn open(config: Config, clock: Clock, parts: Parts) -> Result<Running, Sta
     let link_addr = server.handle().local_addr().map_err(StartError::LinkAddress)?;
 
     let people: Arc<dyn Store> = Arc::clone(&parts.store);
-    let identity = Identity::new(people, clock.clone(), config.api.is_https());
+    let identity = Identity::new(people, clock.clone(), config.identity.clone(), config.api.is_https());
     if let Some(file) = &config.people {
         let people = people_file::parse(&read_file(file)?)?;
         identity.adopt_people(people, &config.data.join("first-tokens")).await?;

@@ -38,7 +38,7 @@ pub(crate) async fn session(headers: &HeaderMap, state: &ConsoleState) -> Result
     let Some(secret) = state.identity.cookie().read(headers) else { return Ok(None) };
     match state.identity.session(&secret).await {
         Ok(session) => Ok(Some(session)),
-        Err(AuthError::Refused) => Ok(None),
+        Err(AuthError::Refused | AuthError::Unlinked | AuthError::SignInAgain) => Ok(None),
         Err(error) => Err(PageError::Unavailable(error.to_string())),
     }
 }

@@ -3,6 +3,7 @@
 //! What a page shows of an operation is derived from the canonical form that its digest binds (I12),
 //! and everything that an agent may have written is shown as exactly its characters (`text`).
 
+mod accounts;
 mod approval;
 mod assets;
 mod card;
@@ -44,6 +45,7 @@ pub(crate) fn router(services: Services, identity: Identity) -> Router {
         .route("/sign-in", get(sign_in::page).post(sign_in::with_token))
         .route("/sign-in/link", get(sign_in::link_page).post(sign_in::with_link))
         .route("/sign-out", post(sign_in::out))
+        .route("/accounts/link", get(accounts::link_page).post(accounts::link))
         .route("/assets/{name}", get(assets::serve))
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .with_state(ConsoleState { services, identity })

@@ -175,7 +175,7 @@ fn with_cookie(mut response: Response, cookie: Option<HeaderValue>) -> Response 
 fn refused(error: &SignInError, page: impl FnOnce(&str) -> Markup) -> Response {
     let (status, retry) = match error {
         SignInError::TooMany(wait) => (StatusCode::TOO_MANY_REQUESTS, Some(wait.retry_after.get())),
-        SignInError::Refused => (StatusCode::UNAUTHORIZED, None),
+        SignInError::Refused | SignInError::SignInAgain => (StatusCode::UNAUTHORIZED, None),
         SignInError::Machine => (StatusCode::FORBIDDEN, None),
         SignInError::Store(_) | SignInError::Entropy(_) => {
             return PageError::Unavailable(error.to_string()).into_response();

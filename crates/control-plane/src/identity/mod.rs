@@ -8,37 +8,47 @@
 //! person who asks for them, so that an administrator who owns an agent cannot sign in as its
 //! reviewer (I3). Machine tokens open no session and hold no vote.
 
+mod accounts;
 mod actor;
 mod cookie;
 mod credential;
+mod directory;
 mod limiter;
 mod links;
+mod open_sessions;
 pub mod people_file;
 mod same_origin;
 mod secret;
 mod seen;
 mod sessions;
+pub(crate) mod settings;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
 use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
 
-use countersign_model::{Digest, PersonId, Timestamp};
+use countersign_model::{Digest, PersonId, Timestamp, TokenId};
+pub use countersign_store::{AccountKind, AccountLink, ExternalAccount};
 use countersign_store::{ApiToken, By, CredentialKind, PageError, PageRequest, Store, StoreError};
 
 pub use self::{
+    accounts::{ACCOUNT_LINK_LIFETIME, AccountError, AccountView},
     actor::{Actor, ActorKind, Right, Role, WordError},
     cookie::SessionCookie,
     credential::Credential,
+    directory::{PeopleRefusal, PersonView},
     limiter::TooManyFailures,
     links::LINK_LIFETIME,
+    open_sessions::{SessionError, SessionView},
     same_origin::{is_cross_site, is_same_origin},
     secret::{BearerToken, Secret, SecretError, same},
-    sessions::{ABSOLUTE_LIFETIME, IDLE_LIFETIME, Session, SignInError},
+    sessions::{Session, SignInError},
+    settings::IdentityConfig,
     tokens::{CreatedToken, NewToken, TokenError, TokenView},
 };
-use self::{limiter::FailureLimiter, seen::Seen};
+use self::{limiter::FailureLimiter, seen::Seen, standing::Standing};
 use crate::clock::Clock;
 
 /// Where a request came from, as far as sign-in needs to know.
@@ -62,6 +72,7 @@ pub struct Identity(Arc<Inner>);
 struct Inner {
     people: Arc<dyn Store>,
     clock: Clock,
+    config: IdentityConfig,
     failures: FailureLimiter,
     seen: Seen,
     cookie: SessionCookie,
@@ -80,6 +91,12 @@ pub enum AuthError {
     /// Which of them is not told to whoever holds it.
     #[error("the credential is not valid, or no longer")]
     Refused,
+    /// An account in a chat that nobody has linked.
+    #[error("this account is not linked to anybody; link it at the console first")]
+    Unlinked,
+    /// The person's latest sign-in is too old for this credential, or was taken back.
+    #[error("your latest sign-in is too long ago; sign in at the console again")]
+    SignInAgain,
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -88,10 +105,11 @@ pub enum AuthError {
 impl Identity {
     /// An identity service. `secure` says that the console is reached over HTTPS.
     #[must_use]
-    pub fn new(people: Arc<dyn Store>, clock: Clock, secure: bool) -> Self {
+    pub fn new(people: Arc<dyn Store>, clock: Clock, config: IdentityConfig, secure: bool) -> Self {
         let cookie = SessionCookie::new(secure);
-        let (failures, seen) = (FailureLimiter::default(), Seen::default());
-        Self(Arc::new(Inner { people, clock, failures, seen, cookie }))
+        let failures = FailureLimiter::default();
+        let seen = Seen::new(config.session_idle, config.session_lifetime);
+        Self(Arc::new(Inner { people, clock, config, failures, seen, cookie }))
     }
 
     /// The session cookie of this installation.
@@ -183,14 +201,22 @@ impl Identity {
         method: &str,
         token: Option<&ApiToken>,
     ) -> Result<Actor, AuthError> {
-        let known = self.0.people.local_person(person).await?;
-        let known = known.filter(|person| person.enabled).ok_or(AuthError::Refused)?;
+        let standing = self.standing(person).await?;
         let kind = token.map_or(ActorKind::Human, |token| kind_of(token.kind));
-        let scopes = token.and_then(scopes_of);
-        // A role that this release does not know gives nothing.
-        let roles = known.roles.iter().filter_map(|role| role.parse().ok()).collect();
-        let id = token.map(|token| token.id);
-        let actor = Actor::new(known.person, kind, roles, known.groups, method, id, scopes.as_ref());
+        let (scopes, id) = (token.and_then(scopes_of), token.map(|token| token.id));
+        Self::with_standing(person.clone(), kind, standing, method, id, scopes.as_ref())
+    }
+
+    /// The actor that somebody is by what they may do now, within what their credential was made for.
+    fn with_standing(
+        person: PersonId,
+        kind: ActorKind,
+        Standing { roles, groups }: Standing,
+        method: &str,
+        token: Option<TokenId>,
+        scopes: Option<&BTreeSet<Right>>,
+    ) -> Result<Actor, AuthError> {
+        let actor = Actor::new(person, kind, roles, groups, method, token, scopes);
         // Somebody without any right is not let in at all.
         if actor.rights().is_empty() { Err(AuthError::Refused) } else { Ok(actor) }
     }

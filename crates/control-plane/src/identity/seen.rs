@@ -6,13 +6,13 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use countersign_model::{Digest, Timestamp, TokenId};
-
-use super::sessions::{ABSOLUTE_LIFETIME, IDLE_LIFETIME};
+use countersign_model::{Digest, Seconds, Timestamp, TokenId};
 
 /// When sessions and tokens were last used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Seen {
+    idle: Seconds,
+    lifetime: Seconds,
     inner: Mutex<Inner>,
 }
 
@@ -23,6 +23,11 @@ struct Inner {
 }
 
 impl Seen {
+    /// Nothing was used yet. A session ends when it was idle for so long, and `lifetime` after its start.
+    pub(super) fn new(idle: Seconds, lifetime: Seconds) -> Self {
+        Self { idle, lifetime, inner: Mutex::default() }
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -36,7 +41,7 @@ impl Seen {
     pub(super) fn session_idled(&self, hash: Digest, now: Timestamp) -> bool {
         let mut inner = self.inner();
         let last = inner.sessions.entry(hash).or_insert(now);
-        if now >= last.plus(IDLE_LIFETIME) {
+        if now >= last.plus(self.idle) {
             return true;
         }
         *last = (*last).max(now);
@@ -52,7 +57,7 @@ impl Seen {
     pub(super) fn tidy(&self, now: Timestamp) -> Vec<(TokenId, Timestamp)> {
         let mut inner = self.inner();
         // A session that has idled is remembered until its fixed end, so that it stays ended.
-        inner.sessions.retain(|_, last| now < last.plus(ABSOLUTE_LIFETIME));
+        inner.sessions.retain(|_, last| now < last.plus(self.lifetime));
         inner.tokens.drain().collect()
     }
 }
@@ -63,11 +68,12 @@ mod tests {
 
     #[test]
     fn a_session_that_idled_stays_ended() {
-        let seen = Seen::default();
+        let (idle, lifetime) = (Seconds::new(60), Seconds::new(600));
+        let seen = Seen::new(idle, lifetime);
         let start = Timestamp::from_millis(1_000_000);
         let hash = Digest::of(b"session");
         assert!(!seen.session_idled(hash, start));
-        let late = start.plus(IDLE_LIFETIME);
+        let late = start.plus(idle);
         assert!(seen.session_idled(hash, late));
         seen.tidy(late);
         assert!(seen.session_idled(hash, late));

@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_audit::{EventDraft, kind};
-use countersign_model::{Digest, PersonId, Seconds, TokenId};
+use countersign_model::{Digest, PersonId, TokenId};
 use countersign_store::{By, CommandError, SignInLink, StoreError};
 use serde_json::json;
 
@@ -12,10 +12,6 @@ use super::{
 };
 use crate::clock::{NoEntropy, entropy};
 
-/// A session ends when nothing was done in it for so long.
-pub const IDLE_LIFETIME: Seconds = Seconds::new(2 * 60 * 60);
-/// A session ends so long after the sign-in, whatever was done in it.
-pub const ABSOLUTE_LIFETIME: Seconds = Seconds::new(12 * 60 * 60);
 /// A session of somebody who is signed in to the console.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -34,6 +30,9 @@ pub enum SignInError {
     /// Not a valid credential.
     #[error("this is not a valid credential, or no longer")]
     Refused,
+    /// A token whose person has not signed in lately.
+    #[error("your latest sign-in is too long ago; sign in at your identity provider again")]
+    SignInAgain,
     /// A machine token.
     #[error("this is a machine's token; sign in with a personal one")]
     Machine,
@@ -48,7 +47,8 @@ pub enum SignInError {
 impl From<AuthError> for SignInError {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::Refused => Self::Refused,
+            AuthError::SignInAgain => Self::SignInAgain,
+            AuthError::Refused | AuthError::Unlinked => Self::Refused,
             AuthError::Store(error) => Self::Store(error),
         }
     }
@@ -188,11 +188,12 @@ impl Identity {
             hash: secret.hash(),
             person,
             method: method.to_owned(),
-            roles: Vec::new(),
             groups: Vec::new(),
+            account: None,
+            sid: None,
             token,
             created_at: now,
-            expires_at: now.plus(ABSOLUTE_LIFETIME),
+            expires_at: now.plus(self.0.config.session_lifetime),
         };
         Ok((secret, session))
     }

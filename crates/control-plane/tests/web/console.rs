@@ -9,29 +9,29 @@ use serde_json::json;
 use crate::stage::{Answer, ONE, OWNER, Stage, TWO, VIEWER, deploy};
 
 /// A browser that is signed in.
-struct Browser<'a> {
+pub(crate) struct Browser<'a> {
     stage: &'a Stage,
     cookie: String,
 }
 
 impl<'a> Browser<'a> {
-    async fn sign_in(stage: &'a Stage, person: &str) -> Self {
+    pub(crate) async fn sign_in(stage: &'a Stage, person: &str) -> Self {
         let token = stage.token(person).await;
         let answer = stage.send(form("/sign-in", "", &[("token", &token)])).await.is(303);
         Self { stage, cookie: answer.cookie() }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         let request = Request::builder().uri(path).header(header::COOKIE, &self.cookie);
         self.stage.send(request.body(Body::empty()).unwrap()).await
     }
 
-    async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.stage.send(form(path, &self.cookie, fields)).await
     }
 
     /// The token that this session's forms carry.
-    async fn csrf(&self) -> String {
+    pub(crate) async fn csrf(&self) -> String {
         let page = self.get("/").await.text;
         let (_, rest) = page.split_once("name=\"csrf\" value=\"").unwrap();
         rest.split('"').next().unwrap().to_owned()
@@ -39,7 +39,7 @@ impl<'a> Browser<'a> {
 }
 
 /// A form that a page of ours sends.
-fn form(path: &str, cookie: &str, fields: &[(&str, &str)]) -> Request<Body> {
+pub(crate) fn form(path: &str, cookie: &str, fields: &[(&str, &str)]) -> Request<Body> {
     let encode = |text: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         text.bytes()

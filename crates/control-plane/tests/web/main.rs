@@ -1,6 +1,8 @@
 //! The API and the console over a real control plane: its store, its link, a sidecar that submits.
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
 mod auth;
 #[cfg(test)]
 mod channels;

@@ -68,6 +68,12 @@ tables! {
     SESSIONS = "sessions";
     /// Hash → sign-in link.
     SIGN_IN_LINKS = "sign-in-links";
+    /// Account → whose it is.
+    ACCOUNTS = "accounts";
+    /// Hash → link for an account.
+    ACCOUNT_LINKS = "account-links";
+    /// Person → what is known of them.
+    PROFILES = "profiles";
     /// Hash of actor and idempotency key → response.
     WRITES = "writes";
     /// Size → checkpoint.

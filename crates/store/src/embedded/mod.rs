@@ -12,6 +12,7 @@
 //!
 //! Reads see one moment of the file ([`lookup`]) and never wait for the writer.
 
+mod accounts;
 mod agents;
 mod approval_events;
 mod approvals;

@@ -6,7 +6,7 @@ use countersign_model::{Digest, PersonId, Timestamp, TokenId};
 use serde_json::json;
 
 use super::{
-    EmbeddedStore,
+    EmbeddedStore, accounts,
     codec::Record,
     layout::{Bytes, PEOPLE, SESSIONS, SIGN_IN_LINKS, TOKEN_HASHES, TOKENS},
     lookup::Lookup,
@@ -87,6 +87,7 @@ fn note_tokens_used(work: &mut Work<'_>, used: &[(TokenId, Timestamp)]) -> Resul
 
 fn open_session(work: &mut Work<'_>, session: &Session, by: &By) -> Result<(), StoreError> {
     work.put(session.hash.as_bytes(), session)?;
+    accounts::note_sign_in(work, session)?;
     work.record(session_event(session, kind::SESSION_SIGNED_IN, by))
 }
 
@@ -95,15 +96,24 @@ fn session_event(session: &Session, kind: &'static str, by: &By) -> countersign_
     event.body.insert("person".into(), json!(session.person));
     event.body.insert("method".into(), json!(session.method));
     event.body.insert("token".into(), json!(session.token));
+    if let Some(account) = &session.account {
+        event.body.insert("account".into(), json!(account));
+        event.body.insert("groups".into(), json!(session.groups));
+    }
     event.body.insert("expires_at".into(), json!(session.expires_at));
     event
 }
 
-fn close_session(work: &mut Work<'_>, hash: &Digest, by: &By) -> Result<(), CommandError<NotThere>> {
+fn close_session(
+    work: &mut Work<'_>,
+    hash: &Digest,
+    kind: &'static str,
+    by: &By,
+) -> Result<(), CommandError<NotThere>> {
     let session: Option<Session> = work.get(hash.as_bytes())?;
     let session = session.ok_or(CommandError::Refused(NotThere))?;
     work.remove(SESSIONS, hash.as_bytes())?;
-    Ok(work.record(session_event(&session, kind::SESSION_SIGNED_OUT, by))?)
+    Ok(work.record(session_event(&session, kind, by))?)
 }
 
 fn create_link(work: &mut Work<'_>, link: &SignInLink, by: &By) -> Result<(), StoreError> {
@@ -137,7 +147,8 @@ fn redeem_link(
 fn sweep(work: &mut Work<'_>, now: Timestamp) -> Result<usize, StoreError> {
     let sessions = work.remove_where(|session: &Session| session.expires_at <= now)?;
     let links = work.remove_where(|link: &SignInLink| link.expires_at <= now)?;
-    Ok(sessions + links + writes::sweep(work, now)?)
+    let account_links = accounts::sweep(work, now)?;
+    Ok(sessions + links + account_links + writes::sweep(work, now)?)
 }
 
 fn token_by_hash(lookup: &impl Lookup, hash: &Digest) -> Result<Option<ApiToken>, StoreError> {
@@ -189,7 +200,15 @@ impl PeopleStore for EmbeddedStore {
     }
 
     async fn close_session(&self, hash: Digest, by: By) -> Result<(), CommandError<NotThere>> {
-        self.writer.run(move |work| close_session(work, &hash, &by)).await
+        self.writer.run(move |work| close_session(work, &hash, kind::SESSION_SIGNED_OUT, &by)).await
+    }
+
+    async fn end_session(&self, hash: Digest, by: By) -> Result<(), CommandError<NotThere>> {
+        self.writer.run(move |work| close_session(work, &hash, kind::SESSION_ENDED, &by)).await
+    }
+
+    async fn sessions(&self, page: PageRequest) -> Result<Page<Session>, PageError> {
+        self.read(move |view| view.page(&page, true, |_| true)).await
     }
 
     async fn session(&self, hash: Digest) -> Result<Option<Session>, StoreError> {

@@ -9,8 +9,9 @@ use countersign_model::TokenId;
 
 use super::*;
 use crate::{
-    AgentState, ApiToken, CheckpointRecord, CredentialKind, Delivery, Destination, JoinToken, Liveness,
-    LocalPerson, PolicyRevision, Revocation, Session, SignInLink, StoredResponse, Telling,
+    AccountKind, AccountLink, AgentState, ApiToken, CheckpointRecord, CredentialKind, Delivery, Destination,
+    ExternalAccount, JoinToken, LinkedAccount, Liveness, LocalPerson, PolicyRevision, Profile, Revocation,
+    Session, SignIn, SignInLink, StoredResponse, Telling,
     embedded::{
         approvals::ApprovalRow,
         codec::{self, Record},
@@ -130,15 +131,15 @@ fn people_and_what_proves_who_they_are_are_readable() {
     };
     holds("token.1", &token);
     let (roles, groups) = (vec!["reviewer".to_owned()], vec!["sre".to_owned()]);
-    let local =
-        LocalPerson { person: person.clone(), roles: roles.clone(), groups: groups.clone(), enabled: true };
+    let local = LocalPerson { person: person.clone(), roles, groups: groups.clone(), enabled: true };
     holds("person.1", &local);
     let session = Session {
         hash: Digest::of(b"secret"),
         person: person.clone(),
         method: "token".into(),
-        roles,
         groups,
+        account: None,
+        sid: None,
         token: Some(token.id),
         created_at: NOW,
         expires_at: later(60),
@@ -151,6 +152,35 @@ fn people_and_what_proves_who_they_are_are_readable() {
         "write.1",
         &WriteRow { request: Digest::of(b"request"), until: later(60), response: Some(response) },
     );
+}
+
+#[test]
+fn accounts_and_profiles_are_readable() {
+    let person: countersign_model::PersonId = "reviewer-1@example.com".parse().unwrap();
+    let account = ExternalAccount { kind: AccountKind::Slack, realm: "T012".into(), subject: "U345".into() };
+    let linked = LinkedAccount {
+        account: account.clone(),
+        person: person.clone(),
+        label: "One".into(),
+        linked_at: NOW,
+    };
+    holds("account.1", &linked);
+    let link = AccountLink {
+        hash: Digest::of(b"secret"),
+        account: account.clone(),
+        label: "One".into(),
+        only_for: Some(person.clone()),
+        expires_at: later(60),
+    };
+    holds("account-link.1", &link);
+    let sign_in = SignIn {
+        at: NOW,
+        account: Some(ExternalAccount { kind: AccountKind::Oidc, ..account }),
+        sid: Some("s1".into()),
+        groups: vec!["sre".into()],
+        ended_at: Some(later(5)),
+    };
+    holds("profile.1", &Profile { person, disabled_at: Some(later(9)), sign_in: Some(sign_in) });
 }
 
 #[test]

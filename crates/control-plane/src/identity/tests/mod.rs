@@ -1,5 +1,7 @@
 //! How people and machines prove who they are, with the real store.
 
+mod accounts;
+
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
@@ -42,7 +44,7 @@ impl House {
         let time = Arc::new(AtomicI64::new(START));
         let clock = Arc::clone(&time);
         let clock = Clock::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst)));
-        let identity = Identity::new(Arc::new(store), clock, false);
+        let identity = Identity::new(Arc::new(store), clock, IdentityConfig::default(), false);
         let house = Self { identity, time, _folder: folder };
         house.set_roles(owner(), &[Role::Admin]).await;
         house.set_roles(reviewer(), &[Role::Reviewer]).await;
@@ -209,13 +211,13 @@ async fn a_session_ends_when_idle_when_old_and_at_sign_out() {
 
     let idle = identity.sign_in_with_token(&token, None).await.unwrap();
     identity.session(&idle).await.unwrap();
-    house.pass(IDLE_LIFETIME);
+    house.pass(IdentityConfig::default().session_idle);
     assert!(refused(&identity.session(&idle).await));
     assert!(refused(&identity.session(&idle).await));
 
     let old = identity.sign_in_with_token(&token, None).await.unwrap();
     let mut lived = 0;
-    while lived + 3600 < ABSOLUTE_LIFETIME.get() {
+    while lived + 3600 < IdentityConfig::default().session_lifetime.get() {
         identity.session(&old).await.unwrap();
         house.pass(Seconds::new(3600));
         identity.keep_house().await.unwrap();
@@ -229,6 +231,30 @@ async fn a_session_ends_when_idle_when_old_and_at_sign_out() {
     identity.sign_out(&actor, &left).await.unwrap();
     assert!(refused(&identity.session(&left).await));
     identity.sign_out(&actor, &left).await.unwrap();
+}
+
+#[tokio::test]
+async fn people_see_and_end_their_own_sessions_and_admins_everybodys() {
+    let house = House::new().await;
+    let identity = &house.identity;
+    let token = house.token(reviewer()).await;
+    let here = identity.sign_in_with_token(&token, None).await.unwrap();
+    house.pass(Seconds::new(1));
+    let elsewhere = identity.sign_in_with_token(&token, None).await.unwrap();
+    let actor = identity.session(&here).await.unwrap().actor;
+    let open = identity.sessions(&actor, Some(&here)).await.unwrap();
+    assert_eq!(open.iter().map(|session| session.current).collect::<Vec<_>>(), [false, true]);
+    let admin = house.actor(&house.token(owner()).await).await.unwrap();
+    assert!(identity.sessions(&admin, None).await.unwrap().is_empty());
+
+    identity.end_session(&actor, open[0].id).await.unwrap();
+    assert!(refused(&identity.session(&elsewhere).await));
+    assert!(matches!(identity.end_session(&actor, open[0].id).await, Err(SessionError::NotFound)));
+    let admins = identity.sign_in_with_token(&house.token(owner()).await, None).await.unwrap();
+    let admins = identity.sessions(&admin, Some(&admins)).await.unwrap()[0].id;
+    assert!(matches!(identity.end_session(&actor, admins).await, Err(SessionError::NotFound)));
+    identity.end_session(&admin, open[1].id).await.unwrap();
+    assert!(refused(&identity.session(&here).await));
 }
 
 #[tokio::test]

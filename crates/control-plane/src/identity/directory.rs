@@ -1,0 +1,92 @@
+//! The people whom this installation has met, for admins: who they are, and whether they may do anything here.
+
+use countersign_model::{PersonId, Timestamp};
+use countersign_store::{By, PageError, PageRequest, Profile, StoreError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Actor, Identity, Right};
+
+/// A person whom this installation has met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PersonView {
+    /// Who.
+    #[schema(value_type = String)]
+    pub person: PersonId,
+    /// When they last signed in at the console.
+    #[schema(value_type = Option<String>)]
+    pub signed_in_at: Option<Timestamp>,
+    /// Since when they are disabled.
+    #[schema(value_type = Option<String>)]
+    pub disabled_at: Option<Timestamp>,
+}
+
+impl From<Profile> for PersonView {
+    fn from(profile: Profile) -> Self {
+        let signed_in_at = profile.sign_in.map(|sign_in| sign_in.at);
+        Self { person: profile.person, signed_in_at, disabled_at: profile.disabled_at }
+    }
+}
+
+/// Why nothing was said or done about people.
+#[derive(Debug, thiserror::Error)]
+pub enum PeopleRefusal {
+    /// Only admins may.
+    #[error("it takes the right to admin")]
+    NotAdmin,
+    /// Nobody locks themselves out.
+    #[error("you cannot disable yourself; ask another admin")]
+    Yourself,
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<PageError> for PeopleRefusal {
+    fn from(error: PageError) -> Self {
+        match error {
+            PageError::Store(error) => Self::Store(error),
+            PageError::Cursor(error) => Self::Store(StoreError::Damaged(error.to_string())),
+        }
+    }
+}
+
+impl Identity {
+    /// Everybody whom this installation has met, by name. For admins.
+    ///
+    /// # Errors
+    /// When the actor is no admin, or the store does not answer.
+    pub async fn people_known(&self, actor: &Actor) -> Result<Vec<PersonView>, PeopleRefusal> {
+        admin(actor)?;
+        let mut people = Vec::new();
+        let mut page = PageRequest::first(PageRequest::MAX);
+        loop {
+            let found = self.0.people.profiles(page).await?;
+            people.extend(found.items.into_iter().map(PersonView::from));
+            let Some(next) = found.next else { return Ok(people) };
+            page = PageRequest { limit: PageRequest::MAX, after: Some(next) };
+        }
+    }
+
+    /// Disables a person, whoever vouches for them, and ends their sessions; or enables them again.
+    ///
+    /// # Errors
+    /// When the actor is no admin, or means themselves.
+    pub async fn set_disabled(
+        &self,
+        actor: &Actor,
+        person: PersonId,
+        disabled: bool,
+    ) -> Result<PersonView, PeopleRefusal> {
+        admin(actor)?;
+        if disabled && person == actor.person {
+            return Err(PeopleRefusal::Yourself);
+        }
+        let by = By::new(actor.audit_name(), self.now());
+        Ok(self.0.people.set_disabled(person, disabled, by).await?.into())
+    }
+}
+
+fn admin(actor: &Actor) -> Result<(), PeopleRefusal> {
+    if actor.may(Right::Admin) { Ok(()) } else { Err(PeopleRefusal::NotAdmin) }
+}

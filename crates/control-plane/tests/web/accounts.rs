@@ -1,0 +1,86 @@
+//! Linking a chat account at the console, and that nobody votes for themselves through one (I3).
+
+use countersign_control_plane::{
+    identity::{AccountKind, ExternalAccount},
+    services::{ApprovalError, Ballot, VoteDecision},
+};
+
+use crate::{
+    console::{Browser, form},
+    stage::{ONE, OWNER, Stage, deploy},
+};
+
+fn slack(subject: &str) -> ExternalAccount {
+    ExternalAccount { kind: AccountKind::Slack, realm: "T1".to_owned(), subject: subject.to_owned() }
+}
+
+/// Links the account to whoever is signed in in that browser.
+async fn link(stage: &Stage, browser: &Browser<'_>, account: ExternalAccount) {
+    let path = stage.running.identity().begin_link(account, "Sam", None).await.unwrap();
+    let page = browser.get(&path).await.is(200);
+    assert!(page.text.contains("Is this your account?") && page.text.contains("Sam"), "{}", page.text);
+    let (_, secret) = path.split_once('=').unwrap();
+    let csrf = browser.csrf().await;
+    let done = browser.post("/accounts/link", &[("csrf", &csrf), ("secret", secret)]).await.is(200);
+    assert!(done.text.contains("now votes as"), "{}", done.text);
+}
+
+async fn vote_from_chat(
+    stage: &Stage,
+    approval: &str,
+    account: &ExternalAccount,
+) -> Result<(), ApprovalError> {
+    let actor = stage.running.identity().account_actor(account).await.unwrap();
+    let ballot = Ballot {
+        decision: VoteDecision::Approve,
+        reason: None,
+        channel: "slack".to_owned(),
+        expected_version: None,
+    };
+    stage.running.services().approvals.vote(&actor, approval.parse().unwrap(), ballot).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_link_leads_through_the_sign_in_and_cannot_be_forged_from_elsewhere() {
+    let stage = Stage::new().await;
+    let path = stage.running.identity().begin_link(slack("U1"), "Sam", None).await.unwrap();
+    let anonymous = stage.get(&path, "").await.is(303);
+    assert!(anonymous.header("location").starts_with("/sign-in?next=/accounts/link%3Fsecret%3D"));
+    let browser = Browser::sign_in(&stage, ONE).await;
+    let (_, secret) = path.split_once('=').unwrap();
+    browser.post("/accounts/link", &[("csrf", "guess"), ("secret", secret)]).await.is(403);
+    stage.send(form("/accounts/link", "", &[("csrf", "guess"), ("secret", secret)])).await.is(303);
+    let csrf = browser.csrf().await;
+    browser.post("/accounts/link", &[("csrf", &csrf), ("secret", "guess")]).await.is(409);
+    browser.post("/accounts/link", &[("csrf", &csrf), ("secret", secret)]).await.is(200);
+    browser.post("/accounts/link", &[("csrf", &csrf), ("secret", secret)]).await.is(409);
+}
+
+/// I3 is judged on the human: the owner's chat account is the owner.
+#[tokio::test]
+async fn the_agents_owner_does_not_approve_through_a_linked_account() {
+    let stage = Stage::new().await;
+    let (owner, one) = (Browser::sign_in(&stage, OWNER).await, Browser::sign_in(&stage, ONE).await);
+    link(&stage, &owner, slack("U1")).await;
+    link(&stage, &one, slack("U2")).await;
+    let approval = stage.submit(deploy("payments"), "one").await;
+    let refused = vote_from_chat(&stage, &approval, &slack("U1")).await;
+    assert!(matches!(refused, Err(ApprovalError::Refused { .. })), "{refused:?}");
+    vote_from_chat(&stage, &approval, &slack("U2")).await.unwrap();
+}
+
+/// I4: a vote from a chat and one from the console are one person's.
+#[tokio::test]
+async fn one_person_counts_once_through_every_account_and_token() {
+    let stage = Stage::new().await;
+    let one = Browser::sign_in(&stage, ONE).await;
+    link(&stage, &one, slack("U2")).await;
+    let approval = stage.submit(deploy("payments"), "two").await;
+    vote_from_chat(&stage, &approval, &slack("U2")).await.unwrap();
+    stage.vote(&approval, &stage.token(ONE).await, "approve").await;
+    let view = stage.get(&format!("/api/v1/approvals/{approval}"), &stage.token(ONE).await).await.json();
+    assert_eq!(
+        (view["state"].as_str(), view["requirements"][0]["approved"].as_u64()),
+        (Some("pending"), Some(1))
+    );
+}

@@ -1,0 +1,189 @@
+//! Accounts elsewhere (at an identity provider, in a chat) and whose they are; and what is known of a
+//! person from their latest sign-in.
+//!
+//! An account is one person's only. It never becomes another's by itself: whoever has it must unlink it first.
+
+use async_trait::async_trait;
+use countersign_model::{Digest, PersonId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{By, CommandError, Page, PageError, PageRequest, StoreError};
+
+/// Where an account is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountKind {
+    /// At an identity provider: the realm is the issuer, the subject its `sub`.
+    Oidc,
+    /// In Slack: the realm is the team, the subject the user.
+    Slack,
+    /// In Microsoft Teams: the realm is the tenant, the subject the user's `oid`.
+    Teams,
+}
+
+impl AccountKind {
+    /// The word for it in records and in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Oidc => "oidc",
+            Self::Slack => "slack",
+            Self::Teams => "teams",
+        }
+    }
+}
+
+/// An account elsewhere, by what never changes of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ExternalAccount {
+    /// Where it is.
+    pub kind: AccountKind,
+    /// The issuer, team or tenant.
+    pub realm: String,
+    /// The account's own id there.
+    pub subject: String,
+}
+
+impl ExternalAccount {
+    /// What the account is found by. The realm's length is in it, so that no two accounts share one.
+    #[must_use]
+    pub fn id(&self) -> Digest {
+        let length = (self.realm.len() as u64).to_be_bytes();
+        let parts: [&[u8]; 4] =
+            [self.kind.as_str().as_bytes(), &length, self.realm.as_bytes(), self.subject.as_bytes()];
+        Digest::of_parts(&parts)
+    }
+
+    /// Whether both are in the same place: the same team, tenant or issuer.
+    #[must_use]
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.realm == other.realm
+    }
+}
+
+/// An account, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkedAccount {
+    /// The account.
+    pub account: ExternalAccount,
+    /// Whose it is.
+    pub person: PersonId,
+    /// How the account calls itself, for people to recognise it by; nothing is decided by it.
+    pub label: String,
+    /// When it was linked.
+    pub linked_at: Timestamp,
+}
+
+/// A link that makes one account that of whoever opens it while signed in, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountLink {
+    /// SHA-256 over its secret.
+    pub hash: Digest,
+    /// The account.
+    pub account: ExternalAccount,
+    /// How the account calls itself.
+    pub label: String,
+    /// The only person who may open it, when the account's place vouches for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_for: Option<PersonId>,
+    /// When it runs out.
+    pub expires_at: Timestamp,
+}
+
+/// A person's latest sign-in with a credential of their own: not one that an earlier sign-in has made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignIn {
+    /// When.
+    pub at: Timestamp,
+    /// The account at the identity provider that vouched; `None` for a local person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<ExternalAccount>,
+    /// The provider's own session (`sid`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+    /// The groups that the provider told, in its own words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// When the provider took it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+}
+
+/// What is known of a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Who.
+    pub person: PersonId,
+    /// Since when they may do nothing here, whoever vouches for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled_at: Option<Timestamp>,
+    /// Their latest sign-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<SignIn>,
+}
+
+impl Profile {
+    /// A person of whom nothing is known yet.
+    #[must_use]
+    pub fn new(person: PersonId) -> Self {
+        Self { person, disabled_at: None, sign_in: None }
+    }
+}
+
+/// Why an account was not linked or unlinked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AccountRefusal {
+    /// The link is unknown, was used before, or ran out; or there is no such account.
+    #[error("there is no such link or account, or no longer")]
+    Unknown,
+    /// It is somebody's already.
+    #[error("the account is linked already")]
+    Linked,
+    /// The person has another account in the same place.
+    #[error("another account in the same place is linked to this person")]
+    Another,
+    /// The link is for somebody else.
+    #[error("the link is for somebody else")]
+    OtherPerson,
+}
+
+/// Accounts, and what is known of people.
+#[async_trait]
+pub trait AccountStore {
+    /// Makes a link for an account that nobody has (`account.link_created`). An earlier one for it ends.
+    async fn create_account_link(
+        &self,
+        link: AccountLink,
+        by: By,
+    ) -> Result<(), CommandError<AccountRefusal>>;
+
+    /// The account link with that secret's hash, expired ones included.
+    async fn account_link(&self, hash: Digest) -> Result<Option<AccountLink>, StoreError>;
+
+    /// Uses an account link up, once, and links its account to that person (`account.linked`).
+    async fn redeem_account_link(
+        &self,
+        hash: Digest,
+        person: PersonId,
+        by: By,
+    ) -> Result<LinkedAccount, CommandError<AccountRefusal>>;
+
+    /// Takes an account from its person (`account.unlinked`). What was opened with it ends.
+    async fn unlink_account(&self, id: Digest, by: By)
+    -> Result<LinkedAccount, CommandError<AccountRefusal>>;
+
+    /// An account, by its id.
+    async fn linked_account(&self, id: Digest) -> Result<Option<LinkedAccount>, StoreError>;
+
+    /// Every linked account, in no order that means anything.
+    async fn linked_accounts(&self, page: PageRequest) -> Result<Page<LinkedAccount>, PageError>;
+
+    /// What is known of a person.
+    async fn profile(&self, person: &PersonId) -> Result<Option<Profile>, StoreError>;
+
+    /// What is known of people, by name.
+    async fn profiles(&self, page: PageRequest) -> Result<Page<Profile>, PageError>;
+
+    /// Disables or enables a person (`person.changed`). Returns what is known of them.
+    async fn set_disabled(&self, person: PersonId, disabled: bool, by: By) -> Result<Profile, StoreError>;
+}
