@@ -1,6 +1,6 @@
 //! The clocks: time to decide, time to start, time of the grant, and the requester's lease.
 //!
-//! None of them leads to an approval (I5). They only end what waits.
+//! None of them leads to an approval (I5). They end what waits, or have more people asked.
 
 use countersign_model::{GrantShape, Requirement, Timestamp};
 
@@ -14,7 +14,10 @@ impl Approval {
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
         match (&self.state, &self.terms) {
-            (State::Pending, _) => Some(self.request.decide_by().min(self.requester_until)),
+            (State::Pending, _) => {
+                let end = self.request.decide_by().min(self.requester_until);
+                Some(self.next_prompt().map_or(end, |prompt| prompt.min(end)))
+            }
             (State::Approved, Some(terms)) => Some(terms.execute_by),
             (State::Claimed, Some(terms)) if !self.has_open_use() => Some(terms.not_after),
             _ => None,
@@ -25,13 +28,15 @@ impl Approval {
         self.uses.iter().any(|one| one.outcome.is_none())
     }
 
-    /// Ends what is over, as far as the clocks of decision and grant go.
+    /// Does what time has led to, as far as the clocks of decision and grant go: ends what is over, and
+    /// prompts people.
     pub(crate) fn settle(&mut self, now: Timestamp) -> Vec<Effect> {
         match (&self.state, &self.terms) {
             (State::Pending, _) if now >= self.request.decide_by() => {
                 self.close(State::Expired, now);
                 over(Occurrence::Expired)
             }
+            (State::Pending, _) => self.prompt(now),
             (State::Approved, Some(terms)) if now >= terms.execute_by => {
                 self.close(State::Lapsed, now);
                 vec![Effect::Record(Occurrence::Lapsed), Effect::TellRequester]

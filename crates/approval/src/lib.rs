@@ -10,7 +10,7 @@
 //!    │           ├─▶ lapsed                               (nobody started within execute_within)
 //!    │           ├─▶ revoked                              (by a person, or withdrawn by the requester)
 //!    │           └─▶ invalidated                          (policy or tool changed)
-//!    ├─▶ denied                                           (one eligible person said no)
+//!    ├─▶ denied                                           (as many eligible people as it takes said no)
 //!    ├─▶ expired                                          (nobody decided within decide_within)
 //!    ├─▶ cancelled { requester | requester_gone | superseded }
 //!    └─▶ invalidated
@@ -22,9 +22,10 @@
 //! - **I3** Nobody approves for themselves: not the initiating human, verified or not, not the agent's
 //!   owner, no machine and no agent. No role is looked at before that.
 //! - **I4** A quorum counts distinct people, and one person for one requirement only.
-//! - **I5** Silence never approves: a clock only ever leads to `expired`, `cancelled`, `lapsed`, or to the
-//!   end of a grant that was already used.
+//! - **I5** Silence never approves: a clock only ever leads to `expired`, `cancelled`, `lapsed`, to the
+//!   end of a grant that was already used, or to more people being asked ([`asking`]).
 
+pub mod asking;
 mod clocks;
 pub mod grant;
 mod quorum;
@@ -36,6 +37,7 @@ mod using;
 pub mod vote;
 pub mod voting;
 
+pub use asking::Prompted;
 pub use grant::{Expected, GrantClaims, GrantRefusal, MetRequirement};
 pub use request::{Request, RequestError, Submission};
 pub use state::{Approval, AskedAgain, CancelReason, GrantTerms, Outcome, State, Use};

@@ -20,7 +20,7 @@ pub(crate) struct Assignment {
 }
 
 /// Matches the people who approved to the requirements, as many as can be.
-pub(crate) fn assign(requirements: &[Requirement], votes: &[Vote]) -> Assignment {
+pub(crate) fn assign(requirements: &[&Requirement], votes: &[Vote]) -> Assignment {
     let mut matching = Matching::new(requirements, &approvers(votes));
     for person in 0..matching.people.len() {
         matching.seat(person, &mut BTreeSet::new());
@@ -47,13 +47,13 @@ struct Matching<'a> {
 }
 
 impl<'a> Matching<'a> {
-    fn new(requirements: &[Requirement], approvers: &BTreeMap<&'a PersonId, &'a [RequirementName]>) -> Self {
+    fn new(requirements: &[&Requirement], approvers: &BTreeMap<&'a PersonId, &'a [RequirementName]>) -> Self {
         let wants = |eligible: &[RequirementName]| {
             let indexed = requirements.iter().enumerate();
             indexed.filter(|(_, r)| eligible.contains(&r.name)).map(|(index, _)| index).collect()
         };
         // No requirement can seat more people than there are, whatever its quorum says.
-        let places = |r: &Requirement| usize::try_from(r.quorum).unwrap_or(usize::MAX).min(approvers.len());
+        let places = |r: &&Requirement| usize::try_from(r.quorum).unwrap_or(usize::MAX).min(approvers.len());
         Self {
             seats: requirements.iter().map(|r| vec![None; places(r)]).collect(),
             people: approvers.iter().map(|(person, eligible)| (*person, wants(eligible))).collect(),
@@ -83,11 +83,11 @@ impl<'a> Matching<'a> {
         false
     }
 
-    fn finish(self, requirements: &[Requirement]) -> Assignment {
+    fn finish(self, requirements: &[&Requirement]) -> Assignment {
         let name = |index: &usize| self.people.get(*index).map(|(person, _)| (*person).clone());
         let by_requirement: Vec<Vec<PersonId>> =
             self.seats.iter().map(|seats| seats.iter().flatten().filter_map(name).collect()).collect();
-        let met = |(requirement, people): (&Requirement, &Vec<PersonId>)| {
+        let met = |(requirement, people): (&&Requirement, &Vec<PersonId>)| {
             u32::try_from(people.len()).is_ok_and(|have| have >= requirement.quorum)
         };
         // Nothing to meet is not the same as everything met (I5).
@@ -108,6 +108,10 @@ mod tests {
         Requirement { quorum, ..Requirement::new(name, vec![ReviewerSelector::Anyone]) }
     }
 
+    fn each(requirements: &[Requirement]) -> Vec<&Requirement> {
+        requirements.iter().collect()
+    }
+
     fn vote(person: usize, decision: VoteDecision, eligible_for: &[usize]) -> Vote {
         Vote {
             id: VoteId::from_bytes([0; 16]),
@@ -126,16 +130,16 @@ mod tests {
     fn one_person_never_stands_for_two() {
         let requirements = [requirement(0, 1), requirement(1, 1)];
         let one = [vote(0, VoteDecision::Approve, &[0, 1])];
-        assert!(!assign(&requirements, &one).complete);
+        assert!(!assign(&each(&requirements), &one).complete);
         let repeated = [one[0].clone(), one[0].clone()];
-        assert!(!assign(&requirements, &repeated).complete);
+        assert!(!assign(&each(&requirements), &repeated).complete);
     }
 
     #[test]
     fn whoever_can_move_makes_room_for_who_cannot() {
         let requirements = [requirement(0, 1), requirement(1, 1)];
         let votes = [vote(0, VoteDecision::Approve, &[0, 1]), vote(1, VoteDecision::Approve, &[0])];
-        let assignment = assign(&requirements, &votes);
+        let assignment = assign(&each(&requirements), &votes);
         assert!(assignment.complete);
         assert_eq!(assignment.by_requirement[0][0].as_str(), "reviewer-1@example.com");
     }
@@ -166,7 +170,7 @@ mod tests {
             let votes: Vec<_> = people.iter().enumerate().map(|(person, eligible)| {
                 vote(person, VoteDecision::Approve, &eligible.iter().copied().collect::<Vec<_>>())
             }).collect();
-            let assignment = assign(&requirements, &votes);
+            let assignment = assign(&each(&requirements), &votes);
             prop_assert_eq!(assignment.complete, enough_people(&quorums, &people));
             let counted: Vec<_> = assignment.by_requirement.iter().flatten().collect();
             prop_assert_eq!(counted.iter().collect::<BTreeSet<_>>().len(), counted.len());

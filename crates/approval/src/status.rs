@@ -5,10 +5,7 @@ use std::fmt;
 use countersign_model::{ApprovalId, RequirementKind, RequirementName, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    quorum,
-    state::{Approval, CancelReason, Outcome, State},
-};
+use crate::state::{Approval, CancelReason, Outcome, State};
 
 /// A state by its name alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -152,14 +149,14 @@ impl Approval {
     #[must_use]
     pub fn progress(&self) -> Vec<Progress> {
         let requirements = &self.request.requirements;
-        let assignment = quorum::assign(requirements, &self.votes);
+        let assignment = self.assignment();
         let together = requirements.iter().zip(&assignment.by_requirement);
         let progress = together.map(|(requirement, people)| Progress {
             requirement: requirement.name.clone(),
             kind: requirement.kind,
             have: u32::try_from(people.len()).unwrap_or(u32::MAX),
             need: requirement.quorum,
-            reviewers: self.request.reviewers_of(requirement),
+            reviewers: self.reviewers_of(requirement),
         });
         progress.collect()
     }

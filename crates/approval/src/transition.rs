@@ -76,8 +76,12 @@ pub enum Input {
 pub enum Effect {
     /// Write this to the audit log, in the same transaction as the new state.
     Record(Occurrence),
-    /// Tell the reviewers that they are asked.
+    /// Tell the reviewers of the open stage that they are asked.
     Notify,
+    /// Tell those whom it has escalated to, and those who were asked before.
+    Escalate,
+    /// Tell the reviewers once more that they are asked.
+    Remind,
     /// Update what the reviewers see: a vote was counted.
     UpdateCards,
     /// Take the request off the reviewers' screens: it is decided, or gone.
@@ -100,6 +104,15 @@ pub enum Occurrence {
     Requested,
     /// The last of [`Approval::votes`](crate::Approval::votes).
     Voted,
+    /// All of the stages before are met.
+    StageOpened {
+        stage: u32,
+    },
+    /// More people may vote, because nobody did.
+    Escalated {
+        /// The place of the requirement in the request.
+        requirement: usize,
+    },
     Approved,
     Denied,
     Expired,
@@ -146,6 +159,17 @@ pub enum Refusal {
     /// They could, but not from where they are. Denying is possible from anywhere.
     #[error("{}", more_surely(*.0))]
     AssuranceTooLow(Assurance),
+    /// Others come first.
+    #[error("it is not your turn yet: you are asked in stage {stage}, and stage {open} is not met")]
+    NotYetAsked {
+        /// The stage that is theirs.
+        stage: u32,
+        /// The stage that is open.
+        open: u32,
+    },
+    /// A vote on this has to say why.
+    #[error("a vote on this request needs a reason; say why, for the others and for the record")]
+    ReasonMissing,
     /// They said something else before.
     #[error(
         "you have already voted on this request; an approval can still be turned into a denial, but not otherwise changed"
@@ -231,6 +255,7 @@ impl Approval {
             version: 1,
             updated_at: submitted_at,
             asked_again: None,
+            prompted: Vec::new(),
         };
         let mut effects = vec![Effect::Record(Occurrence::Requested), Effect::Notify];
         effects.extend(approval.wake_at().map(Effect::WakeAt));

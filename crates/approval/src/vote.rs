@@ -12,7 +12,7 @@ pub const MAX_REASON: usize = 2_000;
 pub enum VoteDecision {
     /// Let it run.
     Approve,
-    /// Do not let it run. One eligible denial denies the whole request.
+    /// Do not let it run. One eligible denial denies the whole request, unless a requirement asks for more.
     Deny,
 }
 

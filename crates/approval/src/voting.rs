@@ -1,13 +1,15 @@
 //! Who may vote, and what a vote does.
 
+use std::collections::BTreeSet;
+
 use countersign_model::{
-    Assurance, Requirement, RequirementKind, RequirementName, ReviewerSelector, Timestamp,
+    Assurance, ReasonRule, Requirement, RequirementKind, RequirementName, ReviewerSelector, Timestamp,
 };
 
 use crate::{
     clocks::{limits, over},
     grant::{MetRequirement, definition_digest},
-    quorum,
+    quorum::{self, Assignment},
     request::Request,
     state::{Approval, GrantTerms, State},
     transition::{Effect, Occurrence, Refusal},
@@ -20,11 +22,11 @@ use crate::{
 /// # Errors
 /// Why their answer does not count at all, in words for them.
 pub fn eligible(
-    request: &Request,
+    approval: &Approval,
     voter: &Voter,
     decision: VoteDecision,
 ) -> Result<Vec<RequirementName>, Refusal> {
-    let open = open_to(request, voter)?;
+    let open = open_to(approval, voter)?;
     let is_sure = |r: &&&Requirement| decision == VoteDecision::Deny || r.assurance <= voter.assurance;
     let names: Vec<_> = open.iter().filter(is_sure).map(|r| r.name.clone()).collect();
     match open.iter().map(|r| r.assurance).min() {
@@ -36,14 +38,14 @@ pub fn eligible(
 /// The assurance with which an approval of this voter would count for everything that they may vote on;
 /// `None` when theirs is enough for that, or when they may not vote at all.
 #[must_use]
-pub fn wanting(request: &Request, voter: &Voter) -> Option<Assurance> {
-    let open = open_to(request, voter).ok()?;
+pub fn wanting(approval: &Approval, voter: &Voter) -> Option<Assurance> {
+    let open = open_to(approval, voter).ok()?;
     let most = open.iter().map(|r| r.assurance).max()?;
     (most > voter.assurance).then_some(most)
 }
 
-/// The requirements that a voter may vote on, if only surely enough.
-fn open_to<'a>(request: &'a Request, voter: &Voter) -> Result<Vec<&'a Requirement>, Refusal> {
+/// The requirements that a voter may vote on now, if only surely enough.
+fn open_to<'a>(approval: &'a Approval, voter: &Voter) -> Result<Vec<&'a Requirement>, Refusal> {
     // What the credential is comes first, and who the person is second: no role outweighs either (I3).
     if voter.agent {
         return Err(Refusal::AgentCredential);
@@ -51,15 +53,22 @@ fn open_to<'a>(request: &'a Request, voter: &Voter) -> Result<Vec<&'a Requiremen
     if voter.machine {
         return Err(Refusal::MachineCredential);
     }
-    let fits = |requirement: &&Requirement| may_vote_on(request, requirement, voter);
-    let open: Vec<_> = request.requirements.iter().filter(fits).collect();
-    if open.is_empty() { Err(why_not(request, voter)) } else { Ok(open) }
+    let fits = |requirement: &&Requirement| may_vote_on(approval, requirement, voter);
+    let theirs: Vec<_> = approval.request.requirements.iter().filter(fits).collect();
+    let stage = theirs.iter().map(|requirement| requirement.stage).min();
+    let stage = stage.ok_or_else(|| why_not(approval, voter))?;
+    let open = approval.open_stage();
+    if stage > open {
+        return Err(Refusal::NotYetAsked { stage, open });
+    }
+    Ok(theirs.into_iter().filter(|requirement| requirement.stage <= open).collect())
 }
 
-fn may_vote_on(request: &Request, requirement: &Requirement, voter: &Voter) -> bool {
+fn may_vote_on(approval: &Approval, requirement: &Requirement, voter: &Voter) -> bool {
+    let request = &approval.request;
     match requirement.kind {
         RequirementKind::Approval => {
-            !is_party(request, voter) && voter.reviewer && is_named(requirement, voter)
+            !is_party(request, voter) && voter.reviewer && is_named(approval.asked_of(requirement), voter)
         }
         RequirementKind::Confirmation => request.confirmer() == Some(&voter.person),
     }
@@ -75,8 +84,8 @@ fn is_initiator(request: &Request, voter: &Voter) -> bool {
     initiator.is_some_and(|initiator| initiator.person == voter.person)
 }
 
-fn is_named(requirement: &Requirement, voter: &Voter) -> bool {
-    requirement.reviewers.iter().any(|selector| match selector {
+fn is_named<'a>(mut asked: impl Iterator<Item = &'a ReviewerSelector>, voter: &Voter) -> bool {
+    asked.any(|selector| match selector {
         ReviewerSelector::Anyone => true,
         ReviewerSelector::Group(group) => {
             voter.groups.iter().any(|one| one == group || one == Voter::EVERY_GROUP)
@@ -85,7 +94,8 @@ fn is_named(requirement: &Requirement, voter: &Voter) -> bool {
     })
 }
 
-fn why_not(request: &Request, voter: &Voter) -> Refusal {
+fn why_not(approval: &Approval, voter: &Voter) -> Refusal {
+    let request = &approval.request;
     if is_initiator(request, voter) {
         return Refusal::Initiator;
     }
@@ -95,22 +105,49 @@ fn why_not(request: &Request, voter: &Voter) -> Refusal {
     if !voter.reviewer && request.requirements.iter().any(|r| r.kind == RequirementKind::Approval) {
         return Refusal::NotReviewer;
     }
-    let mut reviewers: Vec<_> = request.requirements.iter().flat_map(|r| request.reviewers_of(r)).collect();
+    let mut reviewers: Vec<_> = request.requirements.iter().flat_map(|r| approval.reviewers_of(r)).collect();
     reviewers.sort();
     reviewers.dedup();
     Refusal::NotEligible { reviewers: reviewers.join(", ") }
 }
 
-impl Request {
-    /// Who may vote on a requirement, in words: its selectors, or the person who may confirm.
+impl Approval {
+    /// Who may vote on a requirement by now, in words: its selectors, or the person who may confirm.
     #[must_use]
     pub fn reviewers_of(&self, requirement: &Requirement) -> Vec<String> {
         match requirement.kind {
-            RequirementKind::Approval => requirement.reviewers.iter().map(ToString::to_string).collect(),
+            RequirementKind::Approval => self.asked_of(requirement).map(ToString::to_string).collect(),
             RequirementKind::Confirmation => {
-                self.confirmer().map(|person| format!("user:{person}")).into_iter().collect()
+                self.request.confirmer().map(|person| format!("user:{person}")).into_iter().collect()
             }
         }
+    }
+
+    /// Who is asked about an approval by now: its reviewers, and once it has escalated those others.
+    fn asked_of<'a>(&self, requirement: &'a Requirement) -> impl Iterator<Item = &'a ReviewerSelector> {
+        let others = requirement.escalate.as_ref().filter(|_| self.escalated_at(&requirement.name).is_some());
+        requirement.reviewers.iter().chain(others.into_iter().flat_map(|escalation| &escalation.to))
+    }
+
+    /// Who counts for what, of all who have voted.
+    pub(crate) fn assignment(&self) -> Assignment {
+        quorum::assign(&self.request.requirements.iter().collect::<Vec<_>>(), &self.votes)
+    }
+
+    /// How many distinct people have denied a requirement.
+    #[must_use]
+    pub fn denials(&self, name: &RequirementName) -> usize {
+        let denials = self.votes.iter().filter(|vote| vote.decision == VoteDecision::Deny);
+        let denials = denials.filter(|vote| vote.eligible_for.contains(name));
+        denials.map(|vote| &vote.person).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Whether a requirement has as many denials as end the request.
+    fn is_refused(&self) -> bool {
+        self.request.requirements.iter().any(|requirement| {
+            let needed = usize::try_from(requirement.deny_threshold).unwrap_or(usize::MAX);
+            self.denials(&requirement.name) >= needed
+        })
     }
 }
 
@@ -132,36 +169,54 @@ impl Approval {
         if is_person && earlier.is_some_and(repeated) {
             return Ok(Vec::new());
         }
-        let eligible_for = eligible(&self.request, ballot.voter, ballot.decision)?;
+        let eligible_for = eligible(self, ballot.voter, ballot.decision)?;
         if self.state != State::Pending {
             return Err(self.too_late());
         }
-        // While it is pending, an earlier vote was an approval. Turning it into a denial is safe, and giving
-        // it more surely takes the earlier one's place where it counts for more than that did.
+        // A denial stands, whether or not more are needed to end the request. An earlier approval can be turned
+        // into one, which is safe; giving it more surely takes the earlier one's place where it counts for more
+        // than that did.
         let adds =
             |vote: &Vote| surer(vote) && eligible_for.iter().any(|name| !vote.eligible_for.contains(name));
-        if ballot.decision == VoteDecision::Approve && earlier.is_some_and(|vote| !adds(vote)) {
+        let may_follow = |vote: &Vote| match (vote.decision, ballot.decision) {
+            (VoteDecision::Approve, VoteDecision::Deny) => true,
+            (VoteDecision::Approve, VoteDecision::Approve) => adds(vote),
+            (VoteDecision::Deny, _) => false,
+        };
+        if earlier.is_some_and(|vote| !may_follow(vote)) {
             return Err(Refusal::AlreadyVoted);
         }
-        if ballot.reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON) {
-            return Err(Refusal::ReasonTooLong);
-        }
+        self.check_reason(ballot.reason.as_deref(), &eligible_for)?;
+        let stage = self.open_stage();
         self.votes.push(ballot.cast(eligible_for, now));
         let mut effects = vec![Effect::Record(Occurrence::Voted)];
-        effects.extend(self.count(ballot, now));
+        effects.extend(self.count(ballot, stage, now));
         Ok(effects)
     }
 
-    fn count(&mut self, ballot: &Ballot<'_>, now: Timestamp) -> Vec<Effect> {
-        if ballot.decision == VoteDecision::Deny {
+    fn check_reason(&self, reason: Option<&str>, eligible_for: &[RequirementName]) -> Result<(), Refusal> {
+        if reason.is_some_and(|reason| reason.chars().count() > MAX_REASON) {
+            return Err(Refusal::ReasonTooLong);
+        }
+        let asks = |one: &Requirement| one.reason == ReasonRule::Required && eligible_for.contains(&one.name);
+        let is_asked_for = self.request.requirements.iter().any(asks);
+        let is_given = reason.is_some_and(|reason| !reason.trim().is_empty());
+        if is_asked_for && !is_given { Err(Refusal::ReasonMissing) } else { Ok(()) }
+    }
+
+    /// What the vote that was just cast makes of the request. `stage` was open before it.
+    fn count(&mut self, ballot: &Ballot<'_>, stage: u32, now: Timestamp) -> Vec<Effect> {
+        if ballot.decision == VoteDecision::Deny && self.is_refused() {
             let by = ballot.voter.person.clone();
             self.close(State::Denied { by, reason: ballot.reason.clone() }, now);
             return over(Occurrence::Denied);
         }
-        let assignment = quorum::assign(&self.request.requirements, &self.votes);
+        let assignment = self.assignment();
         if !assignment.complete {
             self.touch(now);
-            return vec![Effect::TellRequester, Effect::UpdateCards];
+            let mut effects = vec![Effect::TellRequester, Effect::UpdateCards];
+            effects.extend(self.open_stages(stage, now));
+            return effects;
         }
         let (execute_by, not_after, uses) = limits(&self.request.requirements, now);
         let met = self.request.requirements.iter().zip(assignment.by_requirement);

@@ -39,6 +39,10 @@ kinds! {
     APPROVAL_REQUESTED = "approval.requested";
     /// A person voted.
     APPROVAL_VOTED = "approval.voted";
+    /// The next stage of reviewers is asked: all before are met.
+    APPROVAL_STAGE_OPENED = "approval.stage_opened";
+    /// Nobody decided for some time, so more people may.
+    APPROVAL_ESCALATED = "approval.escalated";
     /// Every requirement was met.
     APPROVAL_APPROVED = "approval.approved";
     /// An eligible person said no.

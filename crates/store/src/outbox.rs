@@ -22,6 +22,8 @@ pub enum Lane {
 pub enum Telling {
     /// Reviewers: you are asked.
     Notify,
+    /// Reviewers: nobody decided for some time, so more of you are asked.
+    Escalate,
     /// Reviewers: a vote was counted.
     UpdateCards,
     /// Reviewers: it is decided, or gone.

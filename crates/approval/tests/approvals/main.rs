@@ -3,6 +3,7 @@
 
 mod fixture;
 
+mod asking;
 mod clocks;
 mod grants;
 mod properties;

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use countersign_approval::{
-    Approval, CancelReason, Effect, GrantClaims, Input, Outcome, Phase, State, VoteDecision, Voter,
+    Approval, CancelReason, Effect, GrantClaims, Input, Outcome, Phase, State, Vote, VoteDecision, Voter,
     transition,
 };
 use countersign_model::{
-    Assurance, GrantShape, Provenance, Requirement, RequirementKind, ReviewerSelector, Seconds, Timestamp,
-    VoteId, provenance::Initiator,
+    Assurance, Escalation, GrantShape, PersonId, Provenance, Requirement, RequirementKind, ReviewerSelector,
+    Seconds, Timestamp, VoteId, provenance::Initiator,
 };
 use proptest::prelude::*;
 
@@ -34,8 +34,8 @@ fn any_requirement(index: usize) -> impl Strategy<Value = Requirement> {
             .prop_map(|(uses, within)| GrantShape::Uses { uses, within: Seconds::new(within) }),
     ];
     let assurance = prop::sample::select(&ASSURANCES[..]);
-    (prop::bool::weighted(0.2), 1_u32..3, selectors, 1_u32..900, 1_u32..900, grant, assurance).prop_map(
-        move |(confirm, quorum, selectors, decide, execute, grant, assurance)| {
+    let plain = (prop::bool::weighted(0.2), 1_u32..3, selectors, 1_u32..900, 1_u32..900, grant, assurance)
+        .prop_map(move |(confirm, quorum, selectors, decide, execute, grant, assurance)| {
             let name = format!("requirement-{index}");
             let base = if confirm { confirmation(&name) } else { requirement(&name, quorum, &selectors) };
             Requirement {
@@ -45,8 +45,35 @@ fn any_requirement(index: usize) -> impl Strategy<Value = Requirement> {
                 assurance,
                 ..base
             }
+        });
+    (plain, any_asking()).prop_map(|(plain, asking)| Requirement {
+        stage: asking.stage,
+        deny_threshold: asking.deny_threshold,
+        // Nobody else can be asked to confirm.
+        escalate: asking.escalate.filter(|_| plain.kind == RequirementKind::Approval),
+        remind_every: asking.remind_every,
+        ..plain
+    })
+}
+
+/// How people are asked: half of the time in the plain way.
+fn any_asking() -> impl Strategy<Value = Requirement> {
+    let escalate =
+        (1_u32..300, prop::sample::subsequence(SELECTORS.to_vec(), 1..3)).prop_map(|(after, to)| {
+            let to = to.iter().map(|selector| selector.parse().unwrap()).collect();
+            Escalation { after: Seconds::new(after), to }
+        });
+    let remind = (1_u32..300).prop_map(Seconds::new);
+    let asking = (1_u32..4, 1_u32..3, prop::option::of(escalate), prop::option::of(remind)).prop_map(
+        |(stage, deny_threshold, escalate, remind_every)| Requirement {
+            stage,
+            deny_threshold,
+            escalate,
+            remind_every,
+            ..requirement("asking", 1, &["*"])
         },
-    )
+    );
+    prop_oneof![Just(requirement("plain", 1, &["*"])), asking]
 }
 
 fn any_approval() -> impl Strategy<Value = Approval> {
@@ -127,7 +154,9 @@ fn may_stand(approval: &Approval, requirement: &Requirement, voter: &Voter) -> b
                 || (is_owner && initiator.is_none())
         }
         RequirementKind::Approval => {
-            let named = requirement.reviewers.iter().any(|selector| match selector {
+            let escalated = approval.escalated_at(&requirement.name).is_some();
+            let others = requirement.escalate.iter().filter(|_| escalated).flat_map(|one| &one.to);
+            let named = requirement.reviewers.iter().chain(others).any(|selector| match selector {
                 ReviewerSelector::Anyone => true,
                 ReviewerSelector::Group(group) => voter.groups.contains(group),
                 ReviewerSelector::User(person) => voter.person == *person,
@@ -165,15 +194,32 @@ fn check_step(before: &Approval, input: &Input, now: Timestamp, after: &Approval
     if effects.contains(&Effect::WithdrawGrant) {
         assert!(matches!(before.phase(), Phase::Approved | Phase::Claimed));
     }
-    if let State::Denied { by, .. } = &after.state {
-        let last = after.votes.last().unwrap();
-        assert_eq!((&last.person, last.decision), (by, VoteDecision::Deny));
-    }
+    check_denied(before, after);
+}
+
+fn check_denied(before: &Approval, after: &Approval) {
+    let State::Denied { by, .. } = &after.state else { return };
+    let last = after.votes.last().unwrap();
+    assert_eq!((&last.person, last.decision), (by, VoteDecision::Deny));
+    let is_enough = |requirement: &Requirement| {
+        let denials = after.votes.iter().filter(|vote| vote.decision == VoteDecision::Deny);
+        let people: BTreeSet<_> = denials
+            .filter(|vote| vote.eligible_for.contains(&requirement.name))
+            .map(|vote| &vote.person)
+            .collect();
+        people.len() >= requirement.deny_threshold as usize
+    };
+    assert!(before.phase() == Phase::Denied || after.request.requirements.iter().any(is_enough));
 }
 
 fn check_version(before: &Approval, after: &Approval) {
+    let escalations = |approval: &Approval| {
+        let names = approval.request.requirements.iter().map(|requirement| &requirement.name);
+        names.map(|name| approval.escalated_at(name)).collect::<Vec<_>>()
+    };
     let visible = |approval: &Approval| {
-        (approval.state.clone(), approval.votes.clone(), approval.terms.clone(), approval.uses.clone())
+        let seen = (approval.state.clone(), approval.votes.clone(), approval.terms.clone());
+        (seen, approval.uses.clone(), escalations(approval))
     };
     assert_eq!(after.version > before.version, visible(before) != visible(after));
     assert!(after.version >= before.version);
@@ -183,13 +229,33 @@ fn check_voted(before: &Approval, input: &Input, after: &Approval) {
     let Some(vote) = after.votes.get(before.votes.len()) else { return };
     let Input::Vote { voter, decision, .. } = input else { panic!("{input:?} is no vote") };
     assert_eq!((&vote.person, vote.assurance), (&voter.person, voter.assurance));
+    // Time may have had more people asked just before the vote, and no vote of this moment opened its stage.
+    let asked = Approval { votes: before.votes.clone(), ..after.clone() };
     let counts = |one: &&Requirement| {
-        may_stand(before, one, voter) && (*decision == VoteDecision::Deny || voter.assurance >= one.assurance)
+        let is_sure = *decision == VoteDecision::Deny || voter.assurance >= one.assurance;
+        may_stand(&asked, one, voter) && is_sure && asked.is_open(one)
     };
-    let frozen = &after.request.requirements;
-    let expected: Vec<_> = frozen.iter().filter(counts).map(|r| r.name.clone()).collect();
+    let frozen = after.request.requirements.iter();
+    let expected: Vec<_> = frozen.filter(counts).map(|r| r.name.clone()).collect();
     assert!(!expected.is_empty(), "I3");
     assert_eq!(vote.eligible_for, expected, "I3");
+    check_stage(before, vote);
+}
+
+/// Whoever votes in a later stage votes after as many people as all stages before it need (I4).
+fn check_stage(before: &Approval, vote: &Vote) {
+    let requirements = &before.request.requirements;
+    let votes_in = |one: &&Requirement| vote.eligible_for.contains(&one.name);
+    let Some(stage) = requirements.iter().filter(votes_in).map(|one| one.stage).max() else { return };
+    let earlier: Vec<_> = requirements.iter().filter(|one| one.stage < stage).collect();
+    let counts = |person: &PersonId| {
+        let last = before.votes.iter().rfind(|vote| vote.person == *person).unwrap();
+        last.decision == VoteDecision::Approve
+            && earlier.iter().any(|one| last.eligible_for.contains(&one.name))
+    };
+    let people: BTreeSet<_> = before.votes.iter().map(|vote| &vote.person).collect();
+    let have = people.into_iter().filter(|person| counts(person)).count();
+    assert!(have >= earlier.iter().map(|one| one.quorum as usize).sum(), "a stage was skipped");
 }
 
 /// Everything that holds of an approval at any time.
@@ -284,10 +350,10 @@ proptest! {
         while let Some(wake) = approval.wake_at() {
             let (after, effects) = transition(&approval, &Input::Tick, wake).unwrap();
             check_step(&approval, &Input::Tick, wake, &after, &effects);
-            prop_assert!(after.state != approval.state, "a clock that runs out changes something");
+            prop_assert!(after != approval, "a clock that runs out changes something");
             approval = after;
             ticks += 1;
-            prop_assert!(ticks < 4);
+            prop_assert!(ticks < 4 + 3 * (1 + Requirement::MAX_REMINDERS));
         }
         prop_assert_eq!(approval.terms.is_some(), was_approved);
         let runs = approval.phase() == Phase::Claimed && approval.uses.iter().any(|one| one.outcome.is_none());

@@ -278,14 +278,14 @@ fn a_vote_counts_for_what_it_is_sure_enough_for() {
     let one = reviewer(ONE, &[]);
     let half = run(approval, &[(1, approve(one.clone()))]);
     assert_eq!(half.votes[0].eligible_for.len(), 1);
-    assert_eq!(wanting(&half.request, &one), Some(Assurance::Passkey));
+    assert_eq!(wanting(&half, &one), Some(Assurance::Passkey));
     // Another person's word does not stand in for the one that is asked for with a passkey.
     let both = run(half, &[(2, approve(with(Assurance::Console, reviewer(TWO, &[]))))]);
     assert_eq!(both.phase(), Phase::Pending);
     let console = with(Assurance::Console, one.clone());
     assert_eq!(step(&both, &approve(console), 3), Err(Refusal::AlreadyVoted));
     let sure = with(Assurance::Passkey, one);
-    assert_eq!(wanting(&both.request, &sure), None);
+    assert_eq!(wanting(&both, &sure), None);
     let done = run(both, &[(4, approve(sure))]);
     assert_eq!(done.phase(), Phase::Approved);
     let met = done.terms.unwrap().met;

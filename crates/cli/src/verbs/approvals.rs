@@ -116,6 +116,21 @@ struct Requirement {
     approved: u32,
     #[serde(default)]
     assurance: String,
+    #[serde(default)]
+    stage: u32,
+    #[serde(default)]
+    denied: u32,
+    #[serde(default)]
+    deny_threshold: u32,
+    #[serde(default)]
+    escalation: Option<Escalation>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+struct Escalation {
+    to: Vec<String>,
+    at: Option<Timestamp>,
+    escalated_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -241,6 +256,9 @@ fn describe(approval: &Approval, paint: Paint) -> Result<String> {
     }
     for requirement in &approval.requirements {
         line("needs", needs(std::slice::from_ref(requirement)));
+        if let Some(text) = requirement.escalation.as_ref().and_then(escalates) {
+            line("", text);
+        }
     }
     for vote in &approval.votes {
         let reason = vote.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
@@ -341,7 +359,17 @@ pub(crate) fn what(operation: &Value) -> String {
     format!("{} {}::{:?}", text("/action/name"), text("/resource/type"), text("/resource/id"))
 }
 
+fn escalates(escalation: &Escalation) -> Option<String> {
+    let to = plain(&escalation.to.join(", "));
+    match (escalation.escalated_at, escalation.at) {
+        (Some(since), _) => Some(format!("escalated at {since} to {to}")),
+        (None, Some(at)) => Some(format!("escalates at {at} to {to}")),
+        (None, None) => None,
+    }
+}
+
 fn needs(requirements: &[Requirement]) -> String {
+    let is_staged = requirements.iter().any(|requirement| requirement.stage > 1);
     let one = |requirement: &Requirement| {
         let who = requirement.reviewers.join(", ");
         let who = if who == "*" { "any reviewer".to_owned() } else { plain(&who) };
@@ -351,10 +379,17 @@ fn needs(requirements: &[Requirement]) -> String {
             "passkey" => ", with a passkey",
             _ => "",
         };
+        let stage = if is_staged { format!("stage {}: ", requirement.stage) } else { String::new() };
         let (name, Requirement { approved, quorum, .. }) = (plain(&requirement.name), requirement);
-        format!("{name}{kind} {approved}/{quorum} by {who}{sure}")
+        let denied = match (requirement.denied, requirement.deny_threshold) {
+            (denied @ 1.., threshold @ 2..) => format!(", denied {denied}/{threshold}"),
+            _ => String::new(),
+        };
+        format!("{stage}{name}{kind} {approved}/{quorum}{denied} by {who}{sure}")
     };
-    requirements.iter().map(one).collect::<Vec<_>>().join(" and ")
+    let mut by_stage: Vec<_> = requirements.iter().collect();
+    by_stage.sort_by_key(|requirement| requirement.stage);
+    by_stage.into_iter().map(one).collect::<Vec<_>>().join(" and ")
 }
 
 #[cfg(test)]

@@ -168,6 +168,8 @@ fn refusal(code: &str) -> Problem {
             (StatusCode::FORBIDDEN, "You are not a reviewer of this request")
         }
         "assurance_too_low" => (StatusCode::FORBIDDEN, "This cannot be approved from here"),
+        "not_yet_asked" => (StatusCode::CONFLICT, "It is not your turn yet"),
+        "reason_missing" => (StatusCode::UNPROCESSABLE_ENTITY, "A reason is needed"),
         "already_voted" => (StatusCode::CONFLICT, "You have voted already"),
         "expired" | "too_late" => (StatusCode::CONFLICT, "The time to decide is over"),
         "not_pending" | "already_decided" => (StatusCode::CONFLICT, "It is decided already"),

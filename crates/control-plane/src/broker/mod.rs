@@ -303,9 +303,12 @@ impl Broker {
                     // Signing once here puts it into the trace, and finds out early if it does not work.
                     let _signed = spans::grant(approval).in_scope(|| self.sign(approval));
                 }
-                Effect::Notify | Effect::UpdateCards | Effect::RetireCards | Effect::TellRequester => {
-                    self.outbox.notify_one();
-                }
+                Effect::Notify
+                | Effect::Escalate
+                | Effect::Remind
+                | Effect::UpdateCards
+                | Effect::RetireCards
+                | Effect::TellRequester => self.outbox.notify_one(),
                 Effect::WithdrawGrant => self.registry.withdraw(approval.request.agent),
                 Effect::WakeAt(_) => self.clocks.notify_one(),
                 Effect::Record(occurrence) => self.measure(approval, *occurrence),

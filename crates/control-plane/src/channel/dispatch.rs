@@ -59,7 +59,7 @@ impl Dispatcher {
         let mut wants: BTreeMap<ApprovalId, Want> = BTreeMap::new();
         for message in &messages {
             let Some(approval) = store.approval(message.approval).await? else { continue };
-            let is_reminder = message.telling == Telling::Remind;
+            let is_reminder = matches!(message.telling, Telling::Remind | Telling::Escalate);
             let want = wants.entry(message.approval).or_insert_with(|| self.want(message, &approval));
             want.remind |= is_reminder;
         }
@@ -85,7 +85,10 @@ impl Dispatcher {
         let channels = &self.0.channels;
         let is_over = approval.phase() != Phase::Pending;
         let every = |name: &str| channels.get(name).is_some_and(|one| one.channel.tells_every_ending());
-        let destinations = channels.routing.destinations(&approval.request.submission.requirements);
+        // Reviewers of a later stage are told when it opens, and all of the end.
+        let requirements =
+            if is_over { &approval.request.submission.requirements } else { &approval.asked_for() };
+        let destinations = channels.routing.destinations(requirements);
         destinations.into_iter().filter(|to| !is_over || every(&to.channel)).collect()
     }
 

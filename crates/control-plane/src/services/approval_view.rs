@@ -2,9 +2,9 @@
 
 use approval::{Approval, Input, Phase, Progress, Refusal, Voter, transition, voting::wanting};
 use countersign_approval as approval;
-use countersign_model::{Assurance, Requirement, RequirementKind, Timestamp, VoteId};
+use countersign_model::{Assurance, ReasonRule, Requirement, RequirementKind, Timestamp, VoteId};
 
-use super::approvals::{ApprovalView, MayVote, RequirementView, VoteDecision, VoteView};
+use super::approvals::{ApprovalView, EscalationView, MayVote, RequirementView, VoteDecision, VoteView};
 use crate::{
     identity::{Actor, ActorKind, Right, Role},
     trace::trace_id,
@@ -59,9 +59,24 @@ fn requirements(approval: &Approval) -> Vec<RequirementView> {
             quorum: requirement.quorum,
             approved,
             assurance: requirement.assurance.as_str().to_owned(),
+            stage: requirement.stage,
+            is_open: approval.is_open(requirement),
+            deny_threshold: requirement.deny_threshold,
+            denied: u32::try_from(approval.denials(&requirement.name)).unwrap_or(u32::MAX),
+            needs_reason: requirement.reason == ReasonRule::Required,
+            escalation: escalation(approval, requirement),
         }
     };
     approval.request.requirements.iter().map(view).collect()
+}
+
+fn escalation(approval: &Approval, requirement: &Requirement) -> Option<EscalationView> {
+    let planned = requirement.escalate.as_ref()?;
+    Some(EscalationView {
+        to: planned.to.iter().map(ToString::to_string).collect(),
+        at: approval.escalates_at(requirement),
+        escalated_at: approval.escalated_at(&requirement.name),
+    })
 }
 
 fn kind_name(kind: RequirementKind) -> &'static str {
@@ -103,23 +118,30 @@ pub(super) fn voter(actor: &Actor, channel: &str) -> Voter {
 pub(super) fn may_vote(approval: &Approval, actor: &Actor, now: Timestamp) -> MayVote {
     if !actor.may(Right::Vote) {
         let reason = Some("this credential cannot vote".to_owned());
-        return MayVote { allowed: false, reason, may_deny: false, assurance_needed: None };
+        let (may_deny, needs_reason, assurance_needed) = (false, false, None);
+        return MayVote { allowed: false, reason, may_deny, needs_reason, assurance_needed };
     }
     let present = voter(actor, "console");
     let trial = |assurance, decision| {
         let voter = Voter { assurance, ..present.clone() };
         let vote = Input::Vote { id: VoteId::from_bytes([0; 16]), voter, decision, reason: None };
-        transition(approval, &vote, now)
+        match transition(approval, &vote, now) {
+            // Nothing else is in the way: it is the last thing that is looked at.
+            Err(Refusal::ReasonMissing) => Ok(true),
+            tried => tried.map(|_| false),
+        }
     };
-    let refusal = trial(present.assurance, approval::VoteDecision::Approve).err();
+    let approves = trial(present.assurance, approval::VoteDecision::Approve);
+    let denies = trial(present.assurance, approval::VoteDecision::Deny);
+    let needs_reason = matches!(approves, Ok(true)) || matches!(denies, Ok(true));
+    let refusal = approves.err();
     let helps = |more: &Assurance| trial(*more, approval::VoteDecision::Approve).is_ok();
     MayVote {
         allowed: refusal.is_none(),
         reason: refusal.map(|refusal| refusal.to_string()),
-        may_deny: trial(present.assurance, approval::VoteDecision::Deny).is_ok(),
-        assurance_needed: wanting(&approval.request, &present)
-            .filter(helps)
-            .map(|more| more.as_str().to_owned()),
+        may_deny: denies.is_ok(),
+        needs_reason,
+        assurance_needed: wanting(approval, &present).filter(helps).map(|more| more.as_str().to_owned()),
     }
 }
 
@@ -133,6 +155,8 @@ pub(super) fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::NotEligible { .. } => "not_eligible",
         Refusal::AssuranceTooLow(_) => "assurance_too_low",
         Refusal::AlreadyVoted => "already_voted",
+        Refusal::NotYetAsked { .. } => "not_yet_asked",
+        Refusal::ReasonMissing => "reason_missing",
         Refusal::ReasonTooLong => "reason_too_long",
         Refusal::TooLate { phase: Phase::Expired, .. } => "expired",
         Refusal::TooLate { .. } => "already_decided",

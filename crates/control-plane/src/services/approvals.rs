@@ -44,6 +44,31 @@ pub struct RequirementView {
     /// How surely an approval has to be the person's own: `any`, `console` (not in a chat, not with a
     /// token) or `passkey` (in the console, with a passkey).
     pub assurance: String,
+    /// When it is asked for: those of a lower stage must be met before.
+    pub stage: u32,
+    /// Whether its stage is open, so that its reviewers may vote.
+    pub is_open: bool,
+    /// How many distinct people must deny to end the request.
+    pub deny_threshold: u32,
+    /// How many did.
+    pub denied: u32,
+    /// Whether a vote on it must say why.
+    pub needs_reason: bool,
+    /// Who else may vote when it is not met for some time.
+    pub escalation: Option<EscalationView>,
+}
+
+/// Who else may vote on a requirement when it is not met for some time.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct EscalationView {
+    /// Who: `group:…`, `user:…` or `*`.
+    pub to: Vec<String>,
+    /// When they may, if it is not met by then and its stage is open.
+    #[schema(value_type = Option<String>)]
+    pub at: Option<Timestamp>,
+    /// Since when they may.
+    #[schema(value_type = Option<String>)]
+    pub escalated_at: Option<Timestamp>,
 }
 
 /// One person's vote.
@@ -137,6 +162,8 @@ pub struct MayVote {
     pub reason: Option<String>,
     /// Whether their denial would. It may where an approval does not: refusing is safe.
     pub may_deny: bool,
+    /// Whether their vote has to say why.
+    pub needs_reason: bool,
     /// What their approval would count with for all that is asked of them, where it does not from where they
     /// are: `console` or `passkey`.
     pub assurance_needed: Option<String>,

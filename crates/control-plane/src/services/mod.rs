@@ -17,8 +17,8 @@ pub use agents::{
     AddAgent, AddedAgent, AgentError, AgentState, AgentView, Agents, JoinTokenState, JoinTokenView,
 };
 pub use approvals::{
-    ApprovalError, ApprovalFilter, ApprovalView, Approvals, Ballot, Change, MayVote, RequirementView,
-    VoteDecision, VoteView,
+    ApprovalError, ApprovalFilter, ApprovalView, Approvals, Ballot, Change, EscalationView, MayVote,
+    RequirementView, VoteDecision, VoteView,
 };
 pub use audit::{
     Audit, AuditError, AuditFilter, CheckpointView, ConsistencyView, EventView, ExportStream, InclusionView,

@@ -12,6 +12,8 @@ pub(super) fn occurred(approval: &Approval, occurrence: Occurrence, by: &By) -> 
     let (kind, body) = match occurrence {
         Occurrence::Requested => (kind::APPROVAL_REQUESTED, requested(approval)),
         Occurrence::Voted => (kind::APPROVAL_VOTED, json!({"vote": approval.votes.last()})),
+        Occurrence::StageOpened { stage } => (kind::APPROVAL_STAGE_OPENED, json!({"stage": stage})),
+        Occurrence::Escalated { requirement } => (kind::APPROVAL_ESCALATED, escalated(approval, requirement)),
         Occurrence::Approved => (kind::APPROVAL_APPROVED, json!({"terms": approval.terms})),
         Occurrence::Denied => (kind::APPROVAL_DENIED, ended(approval)),
         Occurrence::Expired => (kind::APPROVAL_EXPIRED, ended(approval)),
@@ -63,6 +65,14 @@ fn requested(approval: &Approval) -> Value {
         "policies": submission.policies,
         "revision": submission.revision,
         "tool_pin": submission.tool_pin,
+    })
+}
+
+fn escalated(approval: &Approval, requirement: usize) -> Value {
+    let requirement = approval.request.requirements.get(requirement);
+    json!({
+        "requirement": requirement.map(|requirement| &requirement.name),
+        "escalation": requirement.and_then(|requirement| requirement.escalate.as_ref()),
     })
 }
 

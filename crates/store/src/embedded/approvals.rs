@@ -98,8 +98,9 @@ fn carry_out(
     effects: &[Effect],
     by: &By,
 ) -> Result<(), StoreError> {
-    let is_card =
-        |effect: &Effect| matches!(effect, Effect::Notify | Effect::UpdateCards | Effect::RetireCards);
+    let is_card = |effect: &Effect| {
+        matches!(effect, Effect::Notify | Effect::Escalate | Effect::UpdateCards | Effect::RetireCards)
+    };
     if effects.contains(&Effect::TellRequester) && !effects.iter().any(is_card) {
         // Whatever the requester is told, those who were asked can see: that it ran, that it was revoked.
         post(work, approval, Lane::Channels, Telling::UpdateCards, by)?;
@@ -109,6 +110,8 @@ fn carry_out(
             Effect::Record(occurrence) => record(work, approval, *occurrence, by)?,
             Effect::IssueGrant => work.record(approval_events::grant_issued(approval, by))?,
             Effect::Notify => post(work, approval, Lane::Channels, Telling::Notify, by)?,
+            Effect::Escalate => post(work, approval, Lane::Channels, Telling::Escalate, by)?,
+            Effect::Remind => post(work, approval, Lane::Channels, Telling::Remind, by)?,
             Effect::UpdateCards => post(work, approval, Lane::Channels, Telling::UpdateCards, by)?,
             Effect::RetireCards => post(work, approval, Lane::Channels, Telling::RetireCards, by)?,
             Effect::WithdrawGrant => {
