@@ -105,6 +105,7 @@ pub(crate) fn limits(requirements: &[Requirement], approved_at: Timestamp) -> (T
     let shape = |requirement: &Requirement| match requirement.grant {
         GrantShape::Once => (1, requirement.execute_within),
         GrantShape::Uses { uses, within } => (uses, within),
+        GrantShape::Window(within) => (GrantShape::MAX_USES, within),
     };
     let uses = requirements.iter().map(|requirement| shape(requirement).0).min();
     let within = requirements.iter().map(|requirement| shape(requirement).1).min();

@@ -135,6 +135,8 @@ pub fn definition_digest(requirement: &Requirement) -> Digest {
     let (uses, within) = match grant {
         countersign_model::GrantShape::Once => (0, 0),
         countersign_model::GrantShape::Uses { uses, within } => (*uses, within.get()),
+        // Neither of the others has a span without uses.
+        countersign_model::GrantShape::Window(within) => (0, within.get()),
     };
     // None of the parts can hold a line break.
     let text = format!(

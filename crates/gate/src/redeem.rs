@@ -25,9 +25,10 @@ const STATUS_WAIT: Duration = Duration::from_secs(5);
 impl Gate {
     /// Answers an operation for which the caller presents an approval, and perhaps the grant itself.
     ///
-    /// The control plane is asked where the approval stands. When it cannot be reached, a grant that the
-    /// caller presents is as good as one that the gate waited for: it is signed, for this sidecar and
-    /// this operation, and short-lived.
+    /// The control plane is asked where the approval stands. When it cannot be reached, a grant for one use
+    /// that the caller presents is as good as one that the gate waited for: it is signed, for this sidecar
+    /// and this operation, and must be used soon. One for several uses is not: it lasts, and whoever took it
+    /// back in the meantime could not say so here.
     pub async fn redeem(&self, intent: Intent, id: ApprovalId, grant: Option<&str>) -> Answer {
         let started = std::time::Instant::now();
         let span = self.engine.operation_span(&intent);
@@ -64,6 +65,11 @@ impl Engine {
         let status = match self.ports.broker.wait(id, 0, STATUS_WAIT).await {
             Ok(status) => status,
             Err(BrokerError::Unreachable(why)) => match presented {
+                Some(grant) if self.verify(&case, id, grant).is_ok_and(|claims| claims.uses > 1) => {
+                    let why =
+                        format!("{why}; an approval for several uses counts only while it can be asked");
+                    return self.refuse_grant(&case, id, Cause::Unreachable(why)).await;
+                }
                 Some(grant) => return self.redeem_grant(intent, case, id, grant).await,
                 None => return self.refuse_grant(&case, id, Cause::Unreachable(why)).await,
             },

@@ -129,6 +129,47 @@ async fn a_grant_whose_key_is_no_longer_trusted_is_refused() {
     assert!(matches!(denied(redeem(&world, "1", id, None).await).cause, Cause::Grant(_)));
 }
 
+/// Who is cut off cannot hear that a lasting grant was taken back, and so does not use one.
+#[tokio::test]
+async fn a_grant_of_several_uses_is_worth_nothing_while_nobody_can_be_asked() {
+    let world = World::new();
+    let publish = || intent("publish", json!({}));
+    let id = world.gate.request(&world.held(publish()).await).await.unwrap().id;
+    world.control.approve(id);
+    let grant = world.control.grant(id).unwrap();
+    drop(permitted(world.gate.redeem(publish(), id, Some(&grant)).await));
+    world.control.set_unreachable(true);
+    let denial = denied(world.gate.redeem(publish(), id, Some(&grant)).await);
+    assert!(matches!(&denial.cause, Cause::Unreachable(why) if why.contains("several uses")), "{denial}");
+    let waits = denied(world.gate.hold(world.held(publish()).await, |_| {}).await);
+    assert!(matches!(waits.cause, Cause::Unreachable(_)), "nor does one that waited for it");
+    assert_eq!(world.journal.used(id), 1);
+    // One for a single use is bounded by the time to start it.
+    world.control.set_unreachable(false);
+    let once = approved(&world).await;
+    let grant = world.control.grant(once).unwrap();
+    world.control.set_unreachable(true);
+    drop(permitted(redeem(&world, "1", once, Some(&grant)).await));
+}
+
+#[tokio::test]
+async fn a_window_is_for_one_operation_and_ends() {
+    let world = World::new();
+    let windowed = REQUIREMENTS.replacen("quorum = 1", "quorum = 1\ngrant = { window = \"1h\" }", 1);
+    world.activate(2, POLICIES, &windowed);
+    let id = approved(&world).await;
+    for number in 1..=40 {
+        let permit = permitted(world.gate.hold(held(world.gate.decide(deploy("1")).await), |_| {}).await);
+        assert_eq!(permit.used().map(|used| (used.approval, used.number)), Some((id, number)));
+        world.clock.advance(Seconds::new(60));
+    }
+    let grant = world.control.grant(id).unwrap();
+    assert_eq!(denied(redeem(&world, "2", id, Some(&grant)).await).cause, Cause::OutOfScope);
+    assert_eq!(world.journal.used(id), 40, "each use is journalled (I2)");
+    world.clock.advance(Seconds::new(20 * 60));
+    assert_eq!(denied(redeem(&world, "1", id, Some(&grant)).await).cause, Cause::Lapsed);
+}
+
 #[tokio::test]
 async fn a_revoked_approval_is_refused_even_if_its_grant_was_kept() {
     let world = World::new();

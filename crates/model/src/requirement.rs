@@ -17,7 +17,7 @@ pub enum RequirementError {
     Reviewer(String),
     /// Not a grant shape.
     #[error(
-        "a grant is \"once\" or {{ uses = N, within = \"1h\" }} with N from 1 to {}",
+        "a grant is \"once\", {{ uses = N, within = \"1h\" }} with N from 1 to {}, or {{ window = \"1h\" }}",
         GrantShape::MAX_USES
     )]
     Grant,
@@ -168,11 +168,26 @@ pub enum GrantShape {
         /// For how long.
         within: Seconds,
     },
+    /// As often as it is wanted within a span that starts with the approval. Always the same operation;
+    /// [`GrantShape::MAX_USES`] still bounds it.
+    Window(Seconds),
 }
 
 impl GrantShape {
     /// The most uses that one grant can have.
     pub const MAX_USES: u32 = 1_000;
+}
+
+/// In words, for who decides: "once", "up to 3 times within 1h".
+impl fmt::Display for GrantShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Once => f.write_str("once"),
+            Self::Uses { uses: 1, within } => write!(f, "once within {within}"),
+            Self::Uses { uses, within } => write!(f, "up to {uses} times within {within}"),
+            Self::Window(within) => write!(f, "as often as it is wanted within {within}"),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -183,10 +198,17 @@ struct UsesWithin {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Window {
+    window: Seconds,
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum GrantShapeText {
     Word(String),
     Uses(UsesWithin),
+    Window(Window),
 }
 
 impl Serialize for GrantShape {
@@ -194,6 +216,7 @@ impl Serialize for GrantShape {
         match *self {
             Self::Once => serializer.serialize_str("once"),
             Self::Uses { uses, within } => UsesWithin { uses, within }.serialize(serializer),
+            Self::Window(window) => Window { window }.serialize(serializer),
         }
     }
 }
@@ -208,7 +231,8 @@ impl<'de> Deserialize<'de> for GrantShape {
             {
                 Ok(Self::Uses { uses, within })
             }
-            GrantShapeText::Word(_) | GrantShapeText::Uses(_) => Err(error()),
+            GrantShapeText::Window(Window { window }) if window > Seconds::new(0) => Ok(Self::Window(window)),
+            GrantShapeText::Word(_) | GrantShapeText::Uses(_) | GrantShapeText::Window(_) => Err(error()),
         }
     }
 }
@@ -349,8 +373,12 @@ mod tests {
             parse(json!({"uses": 3, "within": "1h"})).unwrap(),
             GrantShape::Uses { uses: 3, within: Seconds::new(3600) }
         );
+        assert_eq!(parse(json!({"window": "1h"})).unwrap(), GrantShape::Window(Seconds::new(3600)));
         for refused in [
             json!("forever"),
+            json!({"window": "0s"}),
+            json!({"window": "1h", "uses": 3}),
+            json!({"window": "1h", "within": "1h"}),
             json!({"uses": 0, "within": "1h"}),
             json!({"uses": 1_001, "within": "1h"}),
             json!({"uses": 1}),

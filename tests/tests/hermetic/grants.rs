@@ -1,6 +1,8 @@
 //! I2: a grant is for one operation, on one sidecar, under the policy that holds now.
 
-use countersign_tests::{Dev, DevOptions, bundle, eventually, operation};
+use std::time::Instant;
+
+use countersign_tests::{Dev, DevOptions, Site, bundle, eventually, operation};
 use serde_json::{Value, json};
 
 async fn approved(dev: &Dev, action: &str) -> Value {
@@ -67,6 +69,56 @@ async fn policy_that_changes_while_held_is_asked_again() {
     let task = dev.task(&id).await;
     let answer = dev.redeem("deploy", &task).await;
     assert_eq!(answer["decision"], false, "{answer}");
+}
+
+/// From the answer to the revocation on, no use starts: the sidecar asks before each one, and is told unasked.
+#[tokio::test]
+async fn a_window_ends_the_moment_it_is_revoked() {
+    let mut site = Site::start(|files| {
+        let windowed = |text: &mut String| *text = text.replace("uses = 2, within", "window");
+        files.get_mut("approvals.toml").map(windowed).unwrap();
+    })
+    .await;
+    let id = site.request("rotate").await;
+    site.vote(&site.reviewer(0), &id, "approve").await.ok();
+    let task = site.until_task(&id, "approved").await;
+    for _ in 0..5 {
+        assert_eq!(site.redeem("rotate", &task).await["decision"], true);
+    }
+    let start = Instant::now();
+    let reason = json!({ "reason": "the incident is over" });
+    site.admin().post(&format!("/api/v1/approvals/{id}/revoke"), &reason).await.ok();
+    let refused = site.redeem("rotate", &task).await;
+    let at_next_use = start.elapsed();
+    assert_eq!(refused["decision"], false, "{refused}");
+    eventually("the sidecar is told unasked", || async {
+        let log = std::fs::read_to_string(site.folder().join("sidecar.log")).unwrap();
+        log.lines().any(|line| line.contains("taken back") && line.contains(&id)).then_some(())
+    })
+    .await;
+    println!("revoked: refused after {at_next_use:?}, told unasked within {:?}", start.elapsed());
+    // What it was told it knows after a crash, too, and without anybody to ask.
+    site.kill_control();
+    site.kill_sidecar();
+    site.start_sidecar();
+    assert_eq!(site.redeem("rotate", &task).await["decision"], false);
+}
+
+/// A sidecar that cannot hear of a revocation does not use what could have been revoked.
+#[tokio::test]
+async fn a_sidecar_that_is_cut_off_uses_no_lasting_grant() {
+    let mut site = Site::start(|_| {}).await;
+    let id = site.request("rotate").await;
+    site.vote(&site.reviewer(0), &id, "approve").await.ok();
+    let task = site.until_task(&id, "approved").await;
+    assert_eq!(site.redeem("rotate", &task).await["decision"], true);
+    site.kill_control();
+    let refused = site.redeem("rotate", &task).await;
+    assert_eq!(refused["decision"], false, "{refused}");
+    assert!(refused.to_string().contains("control plane"), "the reason is clear: {refused}");
+    site.start_control();
+    site.until_connected().await;
+    assert_eq!(site.redeem("rotate", &task).await["decision"], true, "what is left of it counts again");
 }
 
 /// Pushes the story bundle with one more policy, and waits until the sidecar enforces it.

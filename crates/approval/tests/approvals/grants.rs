@@ -158,13 +158,14 @@ fn a_requirement_that_was_made_stricter_since_is_not_met() {
     let met = |current: &Requirement| claims().met_under(|_| Some(current)).contains(&name);
     assert!(met(&asked));
     assert!(claims().met_under(|_| None).is_empty());
-    let changes: [fn(&mut Requirement); 13] = [
+    let changes: [fn(&mut Requirement); 14] = [
         |requirement| requirement.quorum = 2,
         |requirement| requirement.kind = RequirementKind::Confirmation,
         |requirement| requirement.reviewers = vec!["group:security".parse().unwrap()],
         |requirement| requirement.decide_within = Seconds::new(1),
         |requirement| requirement.execute_within = Seconds::new(1),
         |requirement| requirement.grant = GrantShape::Uses { uses: 1, within: Seconds::new(1) },
+        |requirement| requirement.grant = GrantShape::Window(Seconds::new(1)),
         |requirement| requirement.assurance = Assurance::Console,
         |requirement| requirement.stage = 2,
         |requirement| requirement.deny_threshold = 2,

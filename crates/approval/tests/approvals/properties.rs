@@ -30,6 +30,7 @@ fn any_requirement(index: usize) -> impl Strategy<Value = Requirement> {
     let selectors = prop::sample::subsequence(SELECTORS.to_vec(), 1..3);
     let grant = prop_oneof![
         Just(GrantShape::Once),
+        (1_u32..40).prop_map(|window| GrantShape::Window(Seconds::new(window))),
         (1_u32..4, 1_u32..900)
             .prop_map(|(uses, within)| GrantShape::Uses { uses, within: Seconds::new(within) }),
     ];
@@ -285,6 +286,7 @@ fn check_state(approval: &Approval) {
     let finest = approval.request.requirements.iter().map(|requirement| match requirement.grant {
         GrantShape::Once => 1,
         GrantShape::Uses { uses, .. } => uses,
+        GrantShape::Window(_) => GrantShape::MAX_USES,
     });
     assert_eq!(Some(terms.uses), finest.min());
     if matches!(approval.phase(), Phase::Executed | Phase::Failed | Phase::OutcomeUnknown) {

@@ -97,8 +97,17 @@ pub(crate) struct Approval {
     decide_by: Timestamp,
     #[serde(default)]
     asked: u32,
+    #[serde(default)]
+    grant: Option<Grant>,
     trace_id: Option<String>,
     may_vote: Option<MayVote>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+struct Grant {
+    uses: u32,
+    used: u32,
+    not_after: Timestamp,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -116,6 +125,8 @@ struct Requirement {
     approved: u32,
     #[serde(default)]
     assurance: String,
+    #[serde(default)]
+    grant: String,
     #[serde(default)]
     stage: u32,
     #[serde(default)]
@@ -259,6 +270,12 @@ fn describe(approval: &Approval, paint: Paint) -> Result<String> {
         if let Some(text) = requirement.escalation.as_ref().and_then(escalates) {
             line("", text);
         }
+        if !requirement.grant.is_empty() && requirement.grant != "once" {
+            line("lets run", plain(&requirement.grant));
+        }
+    }
+    if let Some(grant) = &approval.grant {
+        line("used", format!("{} of {}, until {}", grant.used, grant.uses, grant.not_after));
     }
     for vote in &approval.votes {
         let reason = vote.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();

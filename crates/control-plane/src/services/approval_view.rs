@@ -4,7 +4,9 @@ use approval::{Approval, Input, Phase, Progress, Refusal, Voter, transition, vot
 use countersign_approval as approval;
 use countersign_model::{Assurance, ReasonRule, Requirement, RequirementKind, Timestamp, VoteId};
 
-use super::approvals::{ApprovalView, EscalationView, MayVote, RequirementView, VoteDecision, VoteView};
+use super::approvals::{
+    ApprovalView, EscalationView, GrantView, MayVote, RequirementView, VoteDecision, VoteView,
+};
 use crate::{
     identity::{Actor, ActorKind, Right, Role},
     trace::trace_id,
@@ -36,6 +38,11 @@ impl ApprovalView {
             submitted_at: request.submitted_at,
             asked: approval.asked(),
             decide_by: request.decide_by(),
+            grant: approval.terms.as_ref().map(|terms| GrantView {
+                uses: terms.uses,
+                used: u32::try_from(approval.uses.len()).unwrap_or(u32::MAX),
+                not_after: terms.not_after,
+            }),
             execute_by: approval.terms.as_ref().map(|terms| terms.execute_by),
             updated_at: approval.updated_at,
             trace_id: submission.trace.as_deref().and_then(trace_id),
@@ -65,6 +72,7 @@ fn requirements(approval: &Approval) -> Vec<RequirementView> {
             denied: u32::try_from(approval.denials(&requirement.name)).unwrap_or(u32::MAX),
             needs_reason: requirement.reason == ReasonRule::Required,
             escalation: escalation(approval, requirement),
+            grant: requirement.grant.to_string(),
         }
     };
     approval.request.requirements.iter().map(view).collect()

@@ -44,6 +44,8 @@ pub struct RequirementView {
     /// How surely an approval has to be the person's own: `any`, `console` (not in a chat, not with a
     /// token) or `passkey` (in the console, with a passkey).
     pub assurance: String,
+    /// How often, and for how long, what is approved may run, in words.
+    pub grant: String,
     /// When it is asked for: those of a lower stage must be met before.
     pub stage: u32,
     /// Whether its stage is open, so that its reviewers may vote.
@@ -69,6 +71,18 @@ pub struct EscalationView {
     /// Since when they may.
     #[schema(value_type = Option<String>)]
     pub escalated_at: Option<Timestamp>,
+}
+
+/// What an approval lets run, and how much of that is used up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct GrantView {
+    /// How many uses it has at most.
+    pub uses: u32,
+    /// How many its sidecar has reported.
+    pub used: u32,
+    /// Until when any use must have started.
+    #[schema(value_type = String)]
+    pub not_after: Timestamp,
 }
 
 /// One person's vote.
@@ -141,6 +155,8 @@ pub struct ApprovalView {
     /// Until when it can be decided.
     #[schema(value_type = String)]
     pub decide_by: Timestamp,
+    /// What was granted, once it is approved.
+    pub grant: Option<GrantView>,
     /// Until when execution may start, once approved.
     #[schema(value_type = Option<String>)]
     pub execute_by: Option<Timestamp>,
