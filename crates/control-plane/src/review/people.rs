@@ -178,10 +178,14 @@ fn runs(requirements: &[Requirement]) -> String {
         requirements.iter().map(|requirement| requirement.grant).min_by_key(|grant| match grant {
             GrantShape::Once => 1,
             GrantShape::Uses { uses, .. } => *uses,
+            GrantShape::Window(_) => GrantShape::MAX_USES,
         });
     match narrowest {
         Some(GrantShape::Uses { uses, within }) if uses > 1 => {
             format!("may run up to {uses} times within {}, first within {}", span(within), span(start))
+        }
+        Some(GrantShape::Window(within)) => {
+            format!("may run as often as it is wanted within {}, first within {}", span(within), span(start))
         }
         _ => format!("runs once, within {},", span(start)),
     }
