@@ -117,6 +117,15 @@ kinds! {
     /// An account elsewhere was taken from its person.
     ACCOUNT_UNLINKED = "account.unlinked";
 
+    /// A person added a passkey.
+    PASSKEY_ADDED = "passkey.added";
+    /// A passkey was removed, by its person or by an admin.
+    PASSKEY_REMOVED = "passkey.removed";
+    /// A passkey signed something, which stands in the event for anyone to check.
+    PASSKEY_USED = "passkey.used";
+    /// A passkey's counter went back, so that it may have been copied. Nothing was accepted from it.
+    PASSKEY_REFUSED = "passkey.refused";
+
     /// A source's sequence has a gap or a change (I8).
     LEDGER_GAP = "ledger.gap";
     /// A checkpoint was signed.

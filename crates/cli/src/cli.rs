@@ -10,7 +10,7 @@ use crate::{
     exit,
     verbs::{
         agents, approvals, audit, channels, completions, control, demo, dev, doctor, exec, hook, login, mcp,
-        policy, sidecar, tokens,
+        passkeys, policy, sidecar, tokens,
     },
 };
 
@@ -73,6 +73,8 @@ enum Verb {
     Audit(audit::Arguments),
     /// Makes, lists and revokes API tokens.
     Tokens(tokens::Arguments),
+    /// Lists and removes passkeys.
+    Passkeys(passkeys::Arguments),
     /// Keeps a token for a control plane.
     Login(login::Arguments),
     /// Checks this installation, and says what to do about what is wrong.
@@ -114,6 +116,7 @@ impl Cli {
             Verb::Channels(arguments) => channels::run(common, arguments).await,
             Verb::Audit(arguments) => audit::run(common, arguments).await,
             Verb::Tokens(arguments) => tokens::run(common, arguments).await,
+            Verb::Passkeys(arguments) => passkeys::run(common, arguments).await,
             Verb::Login(arguments) => login::run(common, arguments).await,
             Verb::Doctor(arguments) => doctor::run(common, arguments).await,
             Verb::Completions(arguments) => completions::run(&arguments),

@@ -13,7 +13,8 @@
 //! 5. [`DeliveryStore`]: what each channel was told, and what it is still to be told.
 //! 6. [`PeopleStore`]: local people, tokens, sessions, sign-in links, as hashes only.
 //! 7. [`AccountStore`]: their accounts elsewhere, and what is known of them from their latest sign-in.
-//! 8. [`LedgerStore`]: the append-only record, its search index, and its proofs.
+//! 8. [`PasskeyStore`]: the public keys of people's passkeys.
+//! 9. [`LedgerStore`]: the append-only record, its search index, and its proofs.
 //!
 //! What is deliberately absent: a clock and randomness (times and secrets come with the commands; only
 //! the entropy of event ids is handed in), signing keys (grants are signed from an approval's terms by
@@ -29,6 +30,7 @@ mod error;
 mod ledger;
 mod outbox;
 mod page;
+mod passkeys;
 mod people;
 
 pub use accounts::{
@@ -49,6 +51,7 @@ pub use ledger::{
 };
 pub use outbox::{Lane, OutboxMessage, OutboxStore, Telling};
 pub use page::{Cursor, CursorError, Page, PageError, PageRequest};
+pub use passkeys::{MOST_PASSKEYS, Passkey, PasskeyRefusal, PasskeyStore, PasskeyUse};
 pub use people::{
     ApiToken, CredentialKind, LocalPerson, NotThere, PeopleStore, Reservation, Session, SignInLink,
     SignInRefusal, StoredResponse, TokenRefusal, WriteKey,
@@ -63,6 +66,7 @@ pub trait Store:
     + DeliveryStore
     + PeopleStore
     + AccountStore
+    + PasskeyStore
     + LedgerStore
     + Send
     + Sync
@@ -77,6 +81,7 @@ impl<S> Store for S where
         + DeliveryStore
         + PeopleStore
         + AccountStore
+        + PasskeyStore
         + LedgerStore
         + Send
         + Sync

@@ -13,6 +13,7 @@ pub(crate) mod exec;
 pub(crate) mod hook;
 pub(crate) mod login;
 pub(crate) mod mcp;
+pub(crate) mod passkeys;
 pub(crate) mod policy;
 pub(crate) mod sidecar;
 mod socket;

@@ -16,6 +16,7 @@ mod health;
 mod idempotency;
 mod openapi;
 mod page;
+mod passkeys;
 mod policies;
 mod problem;
 mod routes;

@@ -9,7 +9,7 @@ use utoipa::{
     },
 };
 
-use super::{agents, approvals, audit, channels, events, health, policies, tokens};
+use super::{agents, approvals, audit, channels, events, health, passkeys, policies, tokens};
 
 /// The document.
 #[derive(OpenApi)]
@@ -26,6 +26,7 @@ use super::{agents, approvals, audit, channels, events, health, policies, tokens
         audit::events, audit::checkpoint, audit::inclusion, audit::consistency, audit::export,
         channels::list, channels::test,
         tokens::list, tokens::create, tokens::revoke, tokens::sign_in_link,
+        passkeys::list, passkeys::remove,
     ),
     components(schemas(audit::Order)),
     security(("bearer" = [])),

@@ -14,7 +14,7 @@ use super::{
     guard::{Access, Gate, guard},
     health,
     idempotency::Answers,
-    openapi, policies, tokens,
+    openapi, passkeys, policies, tokens,
 };
 use crate::identity::Right;
 
@@ -61,6 +61,7 @@ impl Routes {
             .audit()
             .channels()
             .tokens()
+            .passkeys()
     }
 
     fn approvals(self) -> Self {
@@ -112,6 +113,14 @@ impl Routes {
             .secret("/api/v1/tokens", READ, tokens::create)
             .post("/api/v1/tokens/{id}/revoke", READ, tokens::revoke)
             .secret("/api/v1/sign-in-links", READ, tokens::sign_in_link)
+    }
+
+    fn passkeys(self) -> Self {
+        self.get("/api/v1/passkeys", READ, passkeys::list).post(
+            "/api/v1/passkeys/{id}/remove",
+            ADMIN,
+            passkeys::remove,
+        )
     }
 
     fn get<H: Handler<T, ApiState>, T: 'static>(

@@ -28,7 +28,7 @@ use crate::{
     config::Config,
     distribution::{Catalogue, Distribution},
     hub::Hub,
-    identity::{Identity, people_file},
+    identity::{Identity, passkey::RelyingParty, people_file},
     keys::{Keys, private_folder},
     ledger::{Ledger, log_key},
     link::{Desk, Registry},
@@ -166,7 +166,7 @@ async fn open(config: Config, clock: Clock, parts: Parts) -> Result<Running, Sta
         let people = people_file::parse(&read_file(file)?)?;
         identity.adopt_people(people, &config.data.join("first-tokens")).await?;
     }
-    let services = Services::new(parts.services_parts(&clock, &config));
+    let services = Services::new(parts.services_parts(&clock, &config, api_addr));
     let mut supervisor = Supervisor::default();
     let stop = supervisor.stop_token();
     let router = web::router(services.clone(), identity.clone(), stop.clone());
@@ -308,7 +308,7 @@ async fn keep_house(identity: Identity, stop: CancellationToken) -> Result<(), T
 }
 
 impl Parts {
-    fn services_parts(&self, clock: &Clock, config: &Config) -> crate::services::Parts {
+    fn services_parts(&self, clock: &Clock, config: &Config, api: SocketAddr) -> crate::services::Parts {
         crate::services::Parts {
             store: Arc::clone(&self.store),
             clock: clock.clone(),
@@ -322,6 +322,7 @@ impl Parts {
             authority: Arc::clone(&self.authority),
             trust_domain: config.trust_domain.clone(),
             join_token_lifetime: config.times.join_token,
+            relying_party: RelyingParty::of(&config.api, api),
         }
     }
 }

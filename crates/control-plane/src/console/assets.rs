@@ -14,6 +14,7 @@ use super::error::PageError;
 
 const STYLE: &str = include_str!("assets/console.css");
 const SCRIPT: &str = include_str!("assets/console.js");
+const PASSKEY: &str = include_str!("assets/passkey.js");
 const ICON: &str = include_str!("assets/mark.svg");
 
 /// Where each asset is served.
@@ -22,6 +23,8 @@ pub(crate) struct Paths {
     pub(crate) style: String,
     /// The script.
     pub(crate) script: String,
+    /// The script of forms that a passkey confirms.
+    pub(crate) passkey: String,
     /// The icon.
     pub(crate) icon: String,
 }
@@ -30,6 +33,7 @@ pub(crate) struct Paths {
 pub(crate) static PATHS: LazyLock<Paths> = LazyLock::new(|| Paths {
     style: named("console", STYLE, "css"),
     script: named("console", SCRIPT, "js"),
+    passkey: named("passkey", PASSKEY, "js"),
     icon: named("mark", ICON, "svg"),
 });
 
@@ -44,6 +48,8 @@ pub(crate) async fn serve(Path(name): Path<String>) -> Result<Response, PageErro
         (STYLE, "text/css; charset=utf-8")
     } else if path == PATHS.script {
         (SCRIPT, "text/javascript; charset=utf-8")
+    } else if path == PATHS.passkey {
+        (PASSKEY, "text/javascript; charset=utf-8")
     } else if path == PATHS.icon {
         (ICON, "image/svg+xml")
     } else {

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use super::{
     layout::{countdown, csrf, moment},
     operation::{headline, summary, whole},
+    passkeys,
     text::{prose, shown},
 };
 use crate::{
@@ -212,6 +213,7 @@ pub(crate) fn past(review: &Review) -> Markup {
 pub(crate) fn decide(reviewed: &Reviewed, session: &Session, origin: Origin) -> Markup {
     let (review, may_vote) = (&reviewed.review, &reviewed.may_vote);
     let cannot = may_vote.reason.as_deref().unwrap_or("You cannot vote on this request.");
+    let with_passkey = may_vote.assurance_needed.as_deref() == Some("passkey");
     if !may_vote.allowed && !may_vote.may_deny {
         return html! { p.cannot { (prose(cannot)) } };
     }
@@ -235,9 +237,16 @@ pub(crate) fn decide(reviewed: &Reviewed, session: &Session, origin: Origin) -> 
                     button.approve type="submit" name="decision" value="approve"
                         data-key={ "approve-" (review.id) } aria-describedby=(follows) { "Approve" }
                 }
+                @if with_passkey {
+                    button.approve type="submit" name="decision" value="approve" data-key={ "approve-" (review.id) }
+                        aria-describedby=(follows) data-passkey={ "/approvals/" (review.id) "/challenge" } { "Approve with passkey" }
+                }
             }
+            @if with_passkey { (passkeys::status()) }
         }
-        @if !may_vote.allowed { p.cannot { (prose(cannot)) } }
+        @if with_passkey {
+            p.cannot.small { "It takes your passkey. " a href="/passkeys" { "Your passkeys" } }
+        } @else if !may_vote.allowed { p.cannot { (prose(cannot)) } }
     }
 }
 

@@ -37,6 +37,7 @@ impl Frame<'_> {
                     link rel="stylesheet" href=(PATHS.style);
                     @if self.live { noscript { meta http-equiv="refresh" content=(RELOAD); } }
                     script src=(PATHS.script) defer {}
+                    @if self.session.is_some() { script src=(PATHS.passkey) defer {} }
                 }
                 body data-now=(self.now) {
                     a.skip href="#content" { "Skip to content" }

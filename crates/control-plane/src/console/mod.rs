@@ -12,6 +12,7 @@ mod forms;
 mod inbox;
 mod layout;
 mod operation;
+mod passkeys;
 mod sign_in;
 mod text;
 mod vote;
@@ -42,6 +43,11 @@ pub(crate) fn router(services: Services, identity: Identity) -> Router {
         .route("/", get(inbox::show))
         .route("/approvals/{id}", get(approval::show))
         .route("/approvals/{id}/votes", post(vote::cast))
+        .route("/approvals/{id}/challenge", post(passkeys::challenge_to_decide))
+        .route("/passkeys", get(passkeys::show).post(passkeys::add_one))
+        .route("/passkeys/challenge", post(passkeys::challenge_to_add))
+        .route("/passkeys/{id}/challenge", post(passkeys::challenge_to_remove))
+        .route("/passkeys/{id}/remove", post(passkeys::remove))
         .route("/sign-in", get(sign_in::page).post(sign_in::with_token))
         .route("/sign-in/link", get(sign_in::link_page).post(sign_in::with_link))
         .route("/sign-out", post(sign_in::out))

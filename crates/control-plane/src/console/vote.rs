@@ -13,17 +13,31 @@ use super::{ConsoleState, PageError, approval::page, card::Origin, forms::Signed
 use crate::{
     api::MAX_REASON,
     identity::Session,
-    services::{ApprovalError, Ballot, VoteDecision},
+    services::{ApprovalError, Ballot, PasskeyError, VoteDecision},
 };
 
 /// The form.
 #[derive(Debug, Deserialize)]
 pub(crate) struct VoteForm {
-    decision: VoteDecision,
+    pub(crate) decision: VoteDecision,
     #[serde(default)]
     reason: String,
     #[serde(default)]
     from: String,
+    /// What the browser answered when it asked for the person's passkey.
+    #[serde(default)]
+    assertion: String,
+}
+
+impl VoteForm {
+    /// The reason, as it is kept and as a passkey signs it: browsers send its line ends in two ways.
+    pub(crate) fn reason(&self) -> Result<Option<String>, PageError> {
+        let reason = self.reason.trim().replace("\r\n", "\n");
+        if reason.chars().count() > MAX_REASON {
+            return Err(PageError::TooLarge);
+        }
+        Ok((!reason.is_empty()).then_some(reason))
+    }
 }
 
 /// Casts a vote and leads back to where it was cast.
@@ -33,24 +47,28 @@ pub(crate) async fn cast(
     SignedForm { session, form }: SignedForm<VoteForm>,
 ) -> Result<Response, PageError> {
     let id: ApprovalId = id.parse().map_err(|_| PageError::NotFound)?;
-    let reason = form.reason.trim();
-    if reason.chars().count() > MAX_REASON {
-        return Err(PageError::TooLarge);
-    }
     let ballot = Ballot {
         decision: form.decision,
-        reason: (!reason.is_empty()).then(|| reason.to_owned()),
+        reason: form.reason()?,
         channel: "console".to_owned(),
         // What is asked never changes after it was asked, so a vote is not made stale by another's.
         expected_version: None,
     };
-    match state.services.approvals.vote(&session.actor, id, ballot).await {
+    let voted = if form.assertion.is_empty() {
+        state.services.approvals.vote(&session.actor, id, ballot).await.map_err(PasskeyError::from)
+    } else {
+        state.services.passkeys.decide(&session, id, ballot, &form.assertion).await
+    };
+    match voted {
         Ok(view) if form.from == Origin::Page.as_str() => {
             Ok(Redirect::to(&format!("/approvals/{}?done=1", view.id)).into_response())
         }
         Ok(view) => Ok(Redirect::to(&format!("/?done={}", view.id)).into_response()),
-        Err(ApprovalError::Refused { reason, .. }) => refused(&state, &session, id, &reason).await,
-        Err(error) => Err(error.into()),
+        Err(PasskeyError::Approval(ApprovalError::Refused { reason, .. })) => {
+            refused(&state, &session, id, &reason).await
+        }
+        Err(error @ (PasskeyError::Approval(_) | PasskeyError::Store(_))) => Err(error.into()),
+        Err(error) => refused(&state, &session, id, &error.to_string()).await,
     }
 }
 

@@ -16,6 +16,7 @@ mod directory;
 mod limiter;
 mod links;
 mod open_sessions;
+pub mod passkey;
 pub mod people_file;
 mod same_origin;
 mod secret;

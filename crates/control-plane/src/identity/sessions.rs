@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_audit::{EventDraft, kind};
-use countersign_model::{Digest, PersonId, TokenId};
+use countersign_model::{Digest, PersonId, Timestamp, TokenId};
 use countersign_store::{By, CommandError, SignInLink, StoreError};
 use serde_json::json;
 
@@ -19,6 +19,10 @@ pub struct Session {
     pub actor: Actor,
     /// What every form of this session carries.
     pub csrf: String,
+    /// What names it: the hash of its secret.
+    pub id: Digest,
+    /// When its person signed in.
+    pub signed_in_at: Timestamp,
 }
 
 /// Why somebody was not signed in.
@@ -76,7 +80,7 @@ impl Identity {
         if actor.kind == ActorKind::Machine {
             return Err(AuthError::Refused);
         }
-        Ok(Session { actor, csrf: csrf(secret) })
+        Ok(Session { actor, csrf: csrf(secret), id: hash, signed_in_at: record.created_at })
     }
 
     /// Opens a session for whoever holds a personal token.

@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use countersign_approval::{Approval, CancelReason, Input, Phase};
-use countersign_model::{AgentName, ApprovalId, DecidingPolicy, Digest, PersonId, Provenance, Timestamp};
+use countersign_approval::{Approval, CancelReason, Input, Phase, Voter};
+use countersign_model::{
+    AgentName, ApprovalId, Assurance, DecidingPolicy, Digest, PersonId, Provenance, Timestamp,
+};
 use countersign_store::{ApplyRefusal, CommandError, CursorError, PageError, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -12,6 +14,7 @@ use utoipa::ToSchema;
 use super::{
     MissingRight, Page, PageRequest, Parts,
     approval_view::{refusal_code, voter},
+    passkeys::Confirmed,
     require,
 };
 use crate::{
@@ -195,6 +198,15 @@ pub enum VoteDecision {
     Deny,
 }
 
+impl From<VoteDecision> for countersign_approval::VoteDecision {
+    fn from(decision: VoteDecision) -> Self {
+        match decision {
+            VoteDecision::Approve => Self::Approve,
+            VoteDecision::Deny => Self::Deny,
+        }
+    }
+}
+
 /// A vote as it comes in.
 #[derive(Debug, Clone)]
 pub struct Ballot {
@@ -362,13 +374,35 @@ impl Approvals {
         id: ApprovalId,
         ballot: Ballot,
     ) -> Result<ApprovalView, ApprovalError> {
+        let voter = voter(actor, &ballot.channel);
+        self.cast(actor, id, voter, ballot).await
+    }
+
+    /// Casts a vote that the actor has confirmed with their passkey.
+    pub(super) async fn vote_confirmed(
+        &self,
+        actor: &Actor,
+        id: ApprovalId,
+        ballot: Ballot,
+        _confirmed: Confirmed,
+    ) -> Result<ApprovalView, ApprovalError> {
+        let mut voter = voter(actor, &ballot.channel);
+        voter.assurance = Assurance::Passkey;
+        voter.method.push_str("+passkey");
+        self.cast(actor, id, voter, ballot).await
+    }
+
+    async fn cast(
+        &self,
+        actor: &Actor,
+        id: ApprovalId,
+        voter: Voter,
+        ballot: Ballot,
+    ) -> Result<ApprovalView, ApprovalError> {
         require(actor, Right::Vote)?;
         let ballot = broker::Ballot {
-            voter: voter(actor, &ballot.channel),
-            decision: match ballot.decision {
-                VoteDecision::Approve => countersign_approval::VoteDecision::Approve,
-                VoteDecision::Deny => countersign_approval::VoteDecision::Deny,
-            },
+            voter,
+            decision: ballot.decision.into(),
             reason: ballot.reason,
             expected_version: ballot.expected_version,
         };

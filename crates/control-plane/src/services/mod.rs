@@ -9,6 +9,7 @@ mod approvals;
 mod audit;
 mod channels;
 mod page;
+mod passkeys;
 mod policies;
 mod reviews;
 mod status;
@@ -25,6 +26,7 @@ pub use audit::{
 };
 pub use channels::{ChannelError, ChannelState, ChannelView, Channels};
 pub use page::{Page, PageRequest};
+pub use passkeys::{Asked, PasskeyError, PasskeyView, Passkeys};
 pub use policies::{
     FileProblem, Policies, PolicyError, PushPolicy, RevisionDetail, RevisionView, TestSummary, Validation,
 };
@@ -43,7 +45,7 @@ use crate::{
     clock::Clock,
     distribution::{Catalogue, Distribution},
     hub::Hub,
-    identity::{Actor, Right},
+    identity::{Actor, Right, passkey::RelyingParty},
     ledger::Ledger,
     link::Registry,
 };
@@ -53,6 +55,8 @@ use crate::{
 pub struct Services {
     /// Approvals and votes.
     pub approvals: Approvals,
+    /// People's passkeys, and what they confirm with them.
+    pub passkeys: Passkeys,
     /// Agents and their join tokens.
     pub agents: Agents,
     /// Policy revisions.
@@ -79,6 +83,8 @@ pub(crate) struct Parts {
     pub(crate) authority: Arc<CertificateAuthority>,
     pub(crate) trust_domain: TrustDomain,
     pub(crate) join_token_lifetime: Seconds,
+    /// This console as passkeys know it; `None` where they cannot be used.
+    pub(crate) relying_party: Option<RelyingParty>,
 }
 
 impl Services {
@@ -87,6 +93,7 @@ impl Services {
         let parts = Arc::new(parts);
         Self {
             approvals: Approvals::new(Arc::clone(&parts)),
+            passkeys: Passkeys::new(Arc::clone(&parts)),
             agents: Agents::new(Arc::clone(&parts)),
             policies: Policies::new(Arc::clone(&parts)),
             audit: Audit::new(Arc::clone(&parts)),

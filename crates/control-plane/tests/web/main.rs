@@ -5,6 +5,8 @@ mod accounts;
 #[cfg(test)]
 mod auth;
 #[cfg(test)]
+mod authenticator;
+#[cfg(test)]
 mod channels;
 #[cfg(test)]
 mod console;
@@ -12,6 +14,8 @@ mod console;
 mod events;
 #[cfg(test)]
 mod openapi;
+#[cfg(test)]
+mod passkeys;
 #[cfg(test)]
 mod problems;
 #[cfg(test)]

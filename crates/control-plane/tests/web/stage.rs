@@ -314,6 +314,7 @@ pub(crate) fn bundle() -> Value {
             [requirements.two]\nreviewers = [\"group:sre\"]\nquorum = 2\n\n\
             [requirements.at-console]\nreviewers = [\"*\"]\nassurance = \"console\"\n\n\
             [requirements.with-passkey]\nreviewers = [\"*\"]\nassurance = \"passkey\"\n\n\
+            [requirements.passkeys]\nreviewers = [\"*\"]\nquorum = 2\nassurance = \"passkey\"\n\n\
             [requirements.board]\nreviewers = [\"group:board\"]\nquorum = 1\n\n\
             [requirements.own-word]\nkind = \"confirmation\"\n",
         "policies/deploys.cedar": "@id(\"work\")\npermit (principal, action, resource);\n\n\

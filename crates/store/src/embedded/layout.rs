@@ -74,6 +74,8 @@ tables! {
     ACCOUNT_LINKS = "account-links";
     /// Person → what is known of them.
     PROFILES = "profiles";
+    /// Hash of a person and passkey → passkey.
+    PASSKEYS = "passkeys";
     /// Hash of actor and idempotency key → response.
     WRITES = "writes";
     /// Size → checkpoint.

@@ -2,8 +2,8 @@
 //!
 //! In the order in which a command goes through it:
 //!
-//! 1. One file per trait ([`agents`], [`bundles`], [`approvals`], [`deliveries`], [`people`], [`writes`],
-//!    [`ledger`])
+//! 1. One file per trait ([`agents`], [`bundles`], [`approvals`], [`deliveries`], [`people`], [`passkeys`],
+//!    [`writes`], [`ledger`])
 //!    says what the command checks and changes, in a transaction ([`work`]).
 //! 2. [`writer`] applies whole groups of commands in one transaction and makes them durable at once.
 //!    The ledger's events and the frontier of its Merkle tree are part of it ([`sources`], [`ingest`]).
@@ -26,6 +26,7 @@ mod layout;
 mod ledger;
 mod lookup;
 mod outbox;
+mod passkeys;
 mod people;
 mod proofs;
 mod query;

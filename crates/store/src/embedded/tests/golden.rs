@@ -10,8 +10,8 @@ use countersign_model::TokenId;
 use super::*;
 use crate::{
     AccountKind, AccountLink, AgentState, ApiToken, CheckpointRecord, CredentialKind, Delivery, Destination,
-    ExternalAccount, JoinToken, LinkedAccount, Liveness, LocalPerson, PolicyRevision, Profile, Revocation,
-    Session, SignIn, SignInLink, StoredResponse, Telling,
+    ExternalAccount, JoinToken, LinkedAccount, Liveness, LocalPerson, Passkey, PolicyRevision, Profile,
+    Revocation, Session, SignIn, SignInLink, StoredResponse, Telling,
     embedded::{
         approvals::ApprovalRow,
         codec::{self, Record},
@@ -181,6 +181,22 @@ fn accounts_and_profiles_are_readable() {
         ended_at: Some(later(5)),
     };
     holds("profile.1", &Profile { person, disabled_at: Some(later(9)), sign_in: Some(sign_in) });
+}
+
+#[test]
+fn passkeys_are_readable() {
+    let passkey = Passkey {
+        id: Digest::of(b"credential"),
+        person: "reviewer-1@example.com".parse().unwrap(),
+        name: "security key".into(),
+        credential: "Y3JlZGVudGlhbA".into(),
+        algorithm: -257,
+        public_key: "MIIB".into(),
+        counter: 42,
+        created_at: NOW,
+        last_used_at: Some(later(60)),
+    };
+    holds("passkey.1", &passkey);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod deliveries;
 mod golden;
 mod index;
 mod ingest;
+mod passkeys;
 mod people;
 mod sidecar;
 
