@@ -42,8 +42,22 @@ pub struct Config {
     pub limits: AgentLimits,
     /// How people sign in.
     pub identity: IdentityConfig,
+    /// The console.
+    pub console: ConsoleConfig,
     /// Logs.
     pub log: LogConfig,
+}
+
+/// The console.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConsoleConfig {
+    /// Where traces are looked at: an address with [`ConsoleConfig::TRACE_ID`] in the place of a trace's id.
+    pub trace_url: Option<String>,
+}
+
+impl ConsoleConfig {
+    /// What stands for a trace's id.
+    pub const TRACE_ID: &str = "{trace_id}";
 }
 
 /// The REST API and the console.
@@ -138,7 +152,7 @@ impl Default for AgentLimits {
 const ENVIRONMENT_PREFIX: &str = "COUNTERSIGN_CONTROL_";
 
 /// Every setting there is, but for those of `[identity]`.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "data",
     "trust_domain",
     "people",
@@ -157,6 +171,7 @@ const KEYS: [&str; 20] = [
     "limits.pending_per_agent",
     "limits.requests_per_agent.count",
     "limits.requests_per_agent.per",
+    "console.trace_url",
     "log.format",
     "log.filter",
 ];
@@ -177,6 +192,7 @@ impl Config {
             times: Times::default(),
             limits: AgentLimits::default(),
             identity: IdentityConfig::default(),
+            console: ConsoleConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -217,9 +233,19 @@ fn read(settings: &mut Settings) -> Option<Config> {
     read_times(settings, &mut config.times);
     read_limits(settings, &mut config.limits);
     config.identity = IdentityConfig::read(settings);
+    read_console(settings, &mut config.console);
     settings.read_into("log.format", &mut config.log.format);
     settings.read_into("log.filter", &mut config.log.filter);
     Some(config)
+}
+
+fn read_console(settings: &mut Settings, console: &mut ConsoleConfig) {
+    console.trace_url = settings.take("console.trace_url");
+    settings.web_address("console.trace_url", console.trace_url.as_deref());
+    if console.trace_url.as_ref().is_some_and(|url| !url.contains(ConsoleConfig::TRACE_ID)) {
+        let place = ConsoleConfig::TRACE_ID;
+        settings.problem(format!("console.trace_url: write {place} where a trace's id belongs"));
+    }
 }
 
 fn read_api(settings: &mut Settings, api: &mut ApiConfig) {

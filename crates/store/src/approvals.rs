@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use countersign_approval::{Approval, Effect, Input, Phase, Refusal, Request, RequestError};
-use countersign_model::{AgentId, ApprovalId, Timestamp};
+use countersign_model::{AgentId, ApprovalId, PersonId, Timestamp};
 
 use crate::{By, CommandError, Page, PageError, PageRequest, StoreError};
 
@@ -79,6 +79,43 @@ pub struct ApprovalFilter {
     pub phase: Option<Phase>,
     /// Of this agent.
     pub agent: Option<AgentId>,
+    /// Decided, or over: whatever but pending.
+    pub is_decided: bool,
+    /// With a vote of this person.
+    pub voter: Option<PersonId>,
+    /// With this text in what is asked, what the agent says or what people said, regardless of case.
+    pub text: Option<String>,
+    /// Submitted then or later.
+    pub from: Option<Timestamp>,
+    /// Submitted before.
+    pub until: Option<Timestamp>,
+}
+
+impl ApprovalFilter {
+    /// Whether an approval is wanted.
+    #[must_use]
+    pub fn lets_through(&self, approval: &Approval) -> bool {
+        let Approval { request, votes, .. } = approval;
+        self.phase.is_none_or(|phase| phase == approval.phase())
+            && self.agent.is_none_or(|agent| agent == request.agent)
+            && (!self.is_decided || approval.phase().is_decided())
+            && self.from.is_none_or(|from| request.submitted_at >= from)
+            && self.until.is_none_or(|until| request.submitted_at < until)
+            && self.voter.as_ref().is_none_or(|voter| votes.iter().any(|vote| vote.person == *voter))
+            && self.text.as_ref().is_none_or(|text| mentions(approval, &text.to_lowercase()))
+    }
+}
+
+fn mentions(approval: &Approval, text: &str) -> bool {
+    let submission = &approval.request.submission;
+    let provenance = &submission.provenance;
+    let said = [&provenance.reason, &provenance.prompt, &provenance.model, &provenance.session];
+    let voted = approval.votes.iter().filter_map(|vote| vote.reason.as_deref());
+    let asked = [submission.operation.as_str(), approval.request.agent_name.as_str()];
+    let mut texts = asked.into_iter().chain(said.into_iter().flatten().map(String::as_str)).chain(voted);
+    texts.any(|one| one.to_lowercase().contains(text))
+        || approval.request.id.to_string() == text
+        || submission.digest.to_string().contains(text)
 }
 
 /// Approvals.

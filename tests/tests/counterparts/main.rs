@@ -14,6 +14,7 @@ mod console;
 mod front;
 mod mcp;
 mod otlp;
+mod pages;
 mod reference;
 mod shell;
 mod tlog;

@@ -4,7 +4,7 @@ use std::{collections::HashMap, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use countersign_model::{AgentName, ApprovalId, Timestamp};
+use countersign_model::{AgentName, ApprovalId, PersonId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -45,6 +45,18 @@ enum What {
         /// Only those of this agent.
         #[arg(long)]
         agent: Option<AgentName>,
+        /// Only those with a vote of this person.
+        #[arg(long)]
+        reviewer: Option<PersonId>,
+        /// Only those with this text in what is asked, what the agent says or what people said.
+        #[arg(long)]
+        text: Option<String>,
+        /// Only those that were submitted then or later: 2026-03-31T00:00:00Z
+        #[arg(long)]
+        from: Option<Timestamp>,
+        /// Only those that were submitted before.
+        #[arg(long)]
+        until: Option<Timestamp>,
         #[command(flatten)]
         page: PageArguments,
     },
@@ -164,10 +176,14 @@ struct MayVote {
 pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCode> {
     let api = common.api()?;
     match arguments.what {
-        What::List { state, agent, page } => {
+        What::List { state, agent, reviewer, text, from, until, page } => {
             let mut query = page.query();
             query.extend(state.map(|state| ("state", state)));
             query.extend(agent.map(|agent| ("agent", agent.to_string())));
+            query.extend(reviewer.map(|reviewer| ("reviewer", reviewer.to_string())));
+            query.extend(text.map(|text| ("text", text)));
+            query.extend(from.map(|from| ("from", from.to_string())));
+            query.extend(until.map(|until| ("until", until.to_string())));
             list(common, &api.get("/api/v1/approvals", &query).await?)?;
         }
         What::Show { id } => show(common, &api.get(&format!("/api/v1/approvals/{id}"), &[]).await?)?,

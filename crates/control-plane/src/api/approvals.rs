@@ -7,7 +7,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use countersign_model::{AgentName, ApprovalId};
+use countersign_model::{AgentName, ApprovalId, PersonId, Timestamp};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -23,6 +23,8 @@ use crate::services::{ApprovalFilter, ApprovalView, Ballot, Reviewed, VoteDecisi
 
 /// The longest reason that a vote, a cancellation or a revocation can carry, in characters.
 pub(crate) const MAX_REASON: usize = 2_000;
+/// The longest text to search for, in characters.
+pub(crate) const MAX_SEARCH: usize = 200;
 /// How long `wait` waits when it is not told, and at most, in seconds.
 const DEFAULT_WAIT: u32 = 25;
 const MAX_WAIT: u32 = 60;
@@ -37,6 +39,17 @@ pub(crate) struct ListQuery {
     /// Only those of this agent.
     #[param(value_type = Option<String>)]
     agent: Option<AgentName>,
+    /// Only those with a vote of this person.
+    #[param(value_type = Option<String>)]
+    reviewer: Option<PersonId>,
+    /// Only those with this text in what is asked, what the agent says or what people said (1 to 200 characters).
+    text: Option<String>,
+    /// Only those that were submitted then or later.
+    #[param(value_type = Option<String>)]
+    from: Option<Timestamp>,
+    /// Only those that were submitted before.
+    #[param(value_type = Option<String>)]
+    until: Option<Timestamp>,
     /// How many at most (1 to 500).
     limit: Option<usize>,
     /// Where the last page ended: its `next`.
@@ -51,8 +64,13 @@ pub(crate) async fn list(
     Caller(actor): Caller,
     QueryOf(query): QueryOf<ListQuery>,
 ) -> Result<Json<PageOf<ApprovalView>>, Problem> {
-    let filter = ApprovalFilter { state: query.state, agent: query.agent };
-    let page = page_request(query.limit, query.cursor)?;
+    if query.text.as_ref().is_some_and(|text| text.is_empty() || text.chars().count() > MAX_SEARCH) {
+        return Err(Problem::bad_request(format!("a text to search for has 1 to {MAX_SEARCH} characters")));
+    }
+    let ListQuery { state: phase, agent, reviewer, text, from, until, limit, cursor } = query;
+    let filter =
+        ApprovalFilter { state: phase, agent, reviewer, text, from, until, ..ApprovalFilter::default() };
+    let page = page_request(limit, cursor)?;
     Ok(Json(state.services.approvals.list(&actor, &filter, &page).await?.into()))
 }
 

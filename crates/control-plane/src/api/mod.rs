@@ -26,7 +26,7 @@ mod waiters;
 use axum::Router;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::approvals::MAX_REASON;
+pub(crate) use self::approvals::{MAX_REASON, MAX_SEARCH};
 pub use self::{
     guard::Access,
     page::PageOf,

@@ -32,7 +32,7 @@ use crate::{
     keys::{Keys, private_folder},
     ledger::{Ledger, log_key},
     link::{Desk, Registry},
-    services::Services,
+    services::{Overview, Services},
     web,
 };
 
@@ -323,6 +323,7 @@ impl Parts {
             trust_domain: config.trust_domain.clone(),
             join_token_lifetime: config.times.join_token,
             relying_party: RelyingParty::of(&config.api, api),
+            overview: Overview::of(config),
         }
     }
 }

@@ -235,7 +235,7 @@ impl Broker {
                 );
                 Some(Input::Invalidate { why })
             };
-            let filter = ApprovalFilter { phase: Some(phase), agent: None };
+            let filter = ApprovalFilter { phase: Some(phase), ..ApprovalFilter::default() };
             self.apply_to_all(filter, self.own_id.to_string(), input).await?;
         }
         Ok(())
@@ -254,7 +254,8 @@ impl Broker {
                     }
                 })
             };
-            let filter = ApprovalFilter { phase: Some(phase), agent: Some(agent) };
+            let filter =
+                ApprovalFilter { phase: Some(phase), agent: Some(agent), ..ApprovalFilter::default() };
             self.apply_to_all(filter, actor.clone(), input).await?;
         }
         Ok(())

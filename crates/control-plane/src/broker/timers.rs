@@ -35,7 +35,7 @@ impl Broker {
     /// Counts everything that is pending and renews its requester's lease, for the start: nobody could give a sign of life while
     /// the control plane was away, so its absence must not cancel anything.
     pub(crate) async fn excuse_absence(&self) -> Result<(), PageError> {
-        let filter = ApprovalFilter { phase: Some(Phase::Pending), agent: None };
+        let filter = ApprovalFilter { phase: Some(Phase::Pending), ..ApprovalFilter::default() };
         let excuse = |approval: &Approval| {
             self.crowd.add(approval);
             Some(Input::RequesterHeartbeat)

@@ -102,7 +102,7 @@ impl Dispatcher {
     }
 
     async fn count_pending(&self) -> Result<(), StoreError> {
-        let filter = ApprovalFilter { phase: Some(Phase::Pending), agent: None };
+        let filter = ApprovalFilter { phase: Some(Phase::Pending), ..ApprovalFilter::default() };
         let page = self.0.store.approvals(filter, PageRequest::first(PageRequest::MAX)).await;
         let pending = page.map_err(|error| match error {
             PageError::Store(error) => error,

@@ -7,14 +7,18 @@ use serde::Deserialize;
 
 use super::{
     ConsoleState, PageError,
-    card::{Origin, also_said, byline, cast, decide, needs, past, state_tag, why_agent, why_policy},
+    card::{Origin, also_said, byline, decide, needs, past, state_tag, why_agent, why_policy},
     forms::{Params, SignedIn},
     inbox::voted,
     layout::{Frame, moment},
-    operation::{headline, summary, whole},
-    text::{exact, shown},
+    operation::{headline, labels, summary, whole},
+    text::shown,
 };
-use crate::{identity::Session, review::Review, services::Reviewed};
+use crate::{
+    identity::Session,
+    review::{Review, Step, Tone},
+    services::Reviewed,
+};
 
 /// What the page was opened with.
 #[derive(Debug, Default, Deserialize)]
@@ -33,12 +37,19 @@ pub(crate) async fn show(
     let id: ApprovalId = id.parse().map_err(|_| PageError::NotFound)?;
     let reviewed = state.services.approvals.review(&session.actor, id).await?;
     let flash = query.done.map(|_| voted(&reviewed.review, &session, Origin::Page));
-    Ok(page(&reviewed, &session, state.identity.now(), flash.as_ref()))
+    Ok(page(&state, &reviewed, &session, flash.as_ref()))
 }
 
 /// The page, with what has just happened above it.
-pub(crate) fn page(reviewed: &Reviewed, session: &Session, now: Timestamp, flash: Option<&Markup>) -> Markup {
+pub(crate) fn page(
+    state: &ConsoleState,
+    reviewed: &Reviewed,
+    session: &Session,
+    flash: Option<&Markup>,
+) -> Markup {
     let review = &reviewed.review;
+    let now = state.identity.now();
+    let trace = review.trace_id.as_deref().map(|id| (id, state.services.settings.trace_address(id)));
     let title = review.headline.one_line();
     let frame = Frame { title: &title, session: Some(session), now, live: true };
     frame.page(&html! {
@@ -46,7 +57,7 @@ pub(crate) fn page(reviewed: &Reviewed, session: &Session, now: Timestamp, flash
         @if let Some(flash) = flash { (flash) }
         div.columns {
             div data-region="request" { (request(reviewed, session, now)) }
-            aside { div data-region="side" { (side(review)) } }
+            aside { div data-region="side" { (side(review, trace.as_ref())) } }
         }
     })
 }
@@ -63,16 +74,16 @@ fn request(reviewed: &Reviewed, session: &Session, now: Timestamp) -> Markup {
             header {
                 (byline(review, pending.then_some(now)))
                 h1.what { (headline(review)) }
+                (labels(&review.target))
             }
             section.stack { (summary(review)) }
             section.split { (why_policy(&review.why)) div { (why_agent(review)) (also_said(review)) } }
-            section { (past(review)) }
             @if pending { (decide(reviewed, session, Origin::Page)) }
-            section {
-                p.label { "The whole operation" }
-                (whole(&review.whole))
-            }
-            section {
+            section.stack {
+                details.exact {
+                    summary { "The whole operation, part by part" }
+                    (whole(&review.whole))
+                }
                 details.exact {
                     summary { "The exact text that the digest covers" }
                     p.quiet.small { (redaction_note(review)) }
@@ -97,7 +108,7 @@ fn redaction_note(review: &Review) -> &'static str {
     }
 }
 
-fn side(review: &Review) -> Markup {
+fn side(review: &Review, trace: Option<&Trace<'_>>) -> Markup {
     html! {
         div.stack {
             section.panel {
@@ -105,12 +116,16 @@ fn side(review: &Review) -> Markup {
                 div.inset { (needs(&review.needs)) }
             }
             section.panel {
+                h2 { "Before this" }
+                div.inset { (past(review)) }
+            }
+            section.panel {
                 h2 { "Timeline" }
                 (timeline(review))
             }
             section.panel {
                 h2 { "Details" }
-                dl.facts.column.inset { (facts(review)) }
+                dl.facts.column.inset { (facts(review, trace)) }
             }
         }
     }
@@ -119,30 +134,46 @@ fn side(review: &Review) -> Markup {
 fn timeline(review: &Review) -> Markup {
     html! {
         ol.timeline {
-            li { (review.agent) " asked" span.when { (moment(review.submitted_at)) } }
-            @for vote in &review.votes {
-                li.good[vote.approved].bad[!vote.approved] { (cast(vote)) }
-            }
-            @match review.standing.state {
-                "pending" => li { "Waiting for a decision" span.when { "until " (moment(review.decide_by)) } },
-                "approved" => li.good {
-                    "Approved; not started yet"
-                    @if let Some(until) = review.execute_by { span.when { "may start until " (moment(until)) } }
-                },
-                _ => li { (state_tag(&review.standing)) span.when { (moment(review.updated_at)) } },
+            @for step in &review.timeline { (self::step(step)) }
+            @match (review.standing.state, review.execute_by) {
+                ("pending", _) => li.open { "Waiting for a decision" span.when { "until " (moment(review.decide_by)) } },
+                ("approved", Some(until)) => li.open { "Not started yet" span.when { "may start until " (moment(until)) } },
+                _ => {}
             }
         }
     }
 }
 
-fn facts(review: &Review) -> Markup {
+fn step(step: &Step) -> Markup {
     html! {
-        dt { "Agent" } dd { (review.agent) }
+        li.good[step.tone == Tone::Good].bad[step.tone == Tone::Bad] {
+            @if let Some(who) = &step.who { strong { (shown(who)) } " " }
+            (step.what)
+            @if let Some(reason) = &step.reason { div.reason { (shown(reason)) } }
+            span.when { (moment(step.at)) }
+        }
+    }
+}
+
+/// A trace's id, and where it can be looked at.
+type Trace<'a> = (&'a str, Option<String>);
+
+fn facts(review: &Review, trace: Option<&Trace<'_>>) -> Markup {
+    html! {
+        dt { "Agent" } dd { a href={ "/agents/" (review.agent) } { (review.agent) } }
         dt { "Owner" } dd { (shown(&review.owner)) }
         dt { "Seen by" } dd { (shown(&review.interceptor)) }
-        dt { "Policy" } dd { "revision " (review.revision) }
+        dt { "Policy" } dd { a href={ "/policies/" (review.revision) } { "revision " (review.revision) } }
         dt { "Digest" } dd { code { (review.digest) } }
-        @if let Some(trace) = &review.trace_id { dt { "Trace" } dd { code { (exact(trace)) } } }
+        @if let Some((id, address)) = trace {
+            dt { "Trace" }
+            dd {
+                @match address {
+                    Some(address) => a href=(address) rel="noreferrer" { code { (id) } },
+                    None => code { (id) },
+                }
+            }
+        }
         dt { "Request" } dd { code { (review.id) } }
     }
 }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::{
     layout::{countdown, csrf, moment},
-    operation::{headline, summary, whole},
+    operation::{headline, labels, summary, whole},
     passkeys,
     text::{prose, shown},
 };
@@ -46,6 +46,7 @@ pub(crate) fn card(reviewed: &Reviewed, session: &Session, now: Timestamp) -> Ma
             header {
                 (byline(review, Some(now)))
                 h3.what { a href={ "/approvals/" (review.id) } data-key={ "open-" (review.id) } { (headline(review)) } }
+                (labels(&review.target))
             }
             @if is_long {
                 section { p.quiet { "This operation is too long to be judged from here." } }
@@ -53,7 +54,10 @@ pub(crate) fn card(reviewed: &Reviewed, session: &Session, now: Timestamp) -> Ma
                 section.stack { (summary(review)) (rest(review)) }
             }
             section.split { (why_policy(&review.why)) (why_agent(review)) }
-            section.split { (who_decides(review)) (past(review)) }
+            section.split.brief {
+                div { p.label { "Who decides" } (needs(&review.needs)) (votes(&review.votes)) }
+                div { p.label { "Before this" } p { (review.before_words()) } }
+            }
             @if is_long {
                 p.cannot { a.button href={ "/approvals/" (review.id) } { "Review it on its own page" } }
             } @else {
@@ -140,21 +144,12 @@ pub(crate) fn also_said(review: &Review) -> Markup {
     }
 }
 
-fn who_decides(review: &Review) -> Markup {
-    html! {
-        div {
-            p.label { "Who decides" }
-            div.deciding { (needs(&review.needs)) (votes(&review.votes)) }
-        }
-    }
-}
-
 /// What must be met, and how far it is.
 pub(crate) fn needs(needs: &[Need]) -> Markup {
     html! {
         ul.needs {
             @for need in needs {
-                li {
+                li.later[!need.is_open] {
                     strong { (need.name) } " "
                     span.quiet { (need.words) }
                     div.meter aria-hidden="true" {
@@ -192,7 +187,6 @@ pub(crate) fn cast(vote: &Cast) -> Markup {
 pub(crate) fn past(review: &Review) -> Markup {
     html! {
         div.past {
-            p.label { "Before this" }
             p { (review.before_words()) }
             @if let Some(words) = review.activity_words() { p.quiet { (words) } }
             @if !review.recent.is_empty() {
@@ -227,8 +221,11 @@ pub(crate) fn decide(reviewed: &Reviewed, session: &Session, origin: Origin) -> 
                 div.follows id=(follows) { p { (consequence.approve) } p { (consequence.deny) } }
             }
             div.reason {
-                label for=(field) { "Reason " span.quiet { "(optional)" } }
-                textarea id=(field) name="reason" rows="1" maxlength="2000" data-key=(field) {}
+                label for=(field) {
+                    "Reason " span.quiet { @if may_vote.needs_reason { "(required)" } @else { "(optional)" } }
+                }
+                textarea id=(field) name="reason" rows="1" maxlength="2000" data-key=(field)
+                    required[may_vote.needs_reason] {}
             }
             div.actions {
                 button.deny type="submit" name="decision" value="deny" data-key={ "deny-" (review.id) }

@@ -67,7 +67,8 @@ fn sign_in_path(method: &Method, uri: &Uri) -> String {
     }
 }
 
-fn form_encoded(text: &str) -> String {
+/// A text as it stands in an address's query.
+pub(crate) fn form_encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
     text.bytes()
         .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })

@@ -1,5 +1,7 @@
 //! `/`: what waits for a decision, and what was decided lately.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use countersign_model::{ApprovalId, Timestamp};
 use maud::{Markup, html};
@@ -9,7 +11,7 @@ use super::{
     ConsoleState, PageError,
     card::{Origin, card, state_tag},
     forms::{Params, SignedIn},
-    layout::{Frame, check_mark, moment},
+    layout::{Frame, Place, moment, nothing},
     operation::action,
 };
 use crate::{
@@ -20,7 +22,7 @@ use crate::{
 
 /// How many pending requests are shown at once.
 const PENDING: usize = 100;
-/// How many of the latest requests are looked at for those that are decided.
+/// How many of the latest decided requests are looked at for those that were decided last.
 const RECENT: usize = 30;
 /// How many decided requests are shown.
 const DECIDED: usize = 12;
@@ -30,6 +32,33 @@ const DECIDED: usize = 12;
 pub(crate) struct InboxQuery {
     /// The request that the person has just voted on.
     done: Option<ApprovalId>,
+    /// Only what this agent asks.
+    #[serde(default)]
+    agent: String,
+    /// Only what this requirement holds.
+    #[serde(default)]
+    requirement: String,
+    /// Only what the person can decide: set to anything.
+    #[serde(default)]
+    mine: String,
+}
+
+impl InboxQuery {
+    fn lets_through(&self, one: &Reviewed) -> bool {
+        let review = &one.review;
+        (self.agent.is_empty() || review.agent.as_str() == self.agent)
+            && (self.requirement.is_empty() || review.needs.iter().any(|need| need.name == self.requirement))
+            && (self.mine.is_empty() || is_for_them(one))
+    }
+
+    fn is_narrow(&self) -> bool {
+        [&self.agent, &self.requirement, &self.mine].iter().any(|field| !field.is_empty())
+    }
+}
+
+/// Whether the person can do something about it.
+fn is_for_them(one: &Reviewed) -> bool {
+    one.may_vote.allowed || one.may_vote.may_deny
 }
 
 /// The inbox.
@@ -41,69 +70,112 @@ pub(crate) async fn show(
     let now = state.identity.now();
     let (mut pending, more) = pending(&state, &session).await?;
     // What this person can decide comes first, and what runs out soonest before that.
-    pending.sort_by_key(|one| (!one.may_vote.allowed, one.review.decide_by));
+    pending.sort_by_key(|one| (!is_for_them(one), one.review.decide_by));
+    let choices = filters(&query, &pending);
+    let among = pending.len();
+    pending.retain(|one| query.lets_through(one));
     let recent = recent(&state, &session).await?;
     let done = match query.done {
         Some(id) => state.services.approvals.review(&session.actor, id).await.ok(),
         None => None,
     };
-    let title = match pending.iter().filter(|view| view.may_vote.allowed).count() {
+    let title = match pending.iter().filter(|one| is_for_them(one)).count() {
         0 => "Inbox".to_owned(),
         waiting => format!("({waiting}) Inbox"),
     };
     let frame = Frame { title: &title, session: Some(&session), now, live: true };
-    Ok(frame.page(&html! {
-        @if let Some(done) = &done { (voted(&done.review, &session, Origin::Inbox)) }
-        div.columns {
-            div { (waiting(&pending, more, &session, now)) }
-            (decided(&recent))
-        }
-    }))
+    Ok(frame.page_in(
+        Place::Inbox,
+        &html! {
+            @if let Some(done) = &done { (voted(&done.review, &session, Origin::Inbox)) }
+            div.columns {
+                div {
+                    div.head {
+                        h1 { "Inbox" }
+                        span.count data-region="count" { (summary(&pending, more)) }
+                    }
+                    div data-region="filters" { @if among > 1 || query.is_narrow() { (choices) } }
+                    div data-region="pending" { (waiting(&pending, more, query.is_narrow(), &session, now)) }
+                }
+                (decided(&recent))
+            }
+        },
+    ))
 }
 
 async fn pending(state: &ConsoleState, session: &Session) -> Result<(Vec<Reviewed>, bool), PageError> {
-    let filter = ApprovalFilter { state: Some("pending".to_owned()), agent: None };
+    let filter = ApprovalFilter { state: Some("pending".to_owned()), ..ApprovalFilter::default() };
     let page = PageRequest { limit: Some(PENDING), cursor: None };
     let page = state.services.approvals.reviews(&session.actor, &filter, &page).await?;
     Ok((page.items, page.next.is_some()))
 }
 
 async fn recent(state: &ConsoleState, session: &Session) -> Result<Vec<Reviewed>, PageError> {
+    let filter = ApprovalFilter { is_decided: true, ..ApprovalFilter::default() };
     let page = PageRequest { limit: Some(RECENT), cursor: None };
-    let page = state.services.approvals.reviews(&session.actor, &ApprovalFilter::default(), &page).await?;
-    let is_decided = |one: &Reviewed| one.review.standing.state != "pending";
-    let mut decided: Vec<_> = page.items.into_iter().filter(is_decided).collect();
+    let mut decided = state.services.approvals.reviews(&session.actor, &filter, &page).await?.items;
     decided.sort_by_key(|one| std::cmp::Reverse(one.review.updated_at));
     decided.truncate(DECIDED);
     Ok(decided)
 }
 
-fn waiting(pending: &[Reviewed], more: bool, session: &Session, now: Timestamp) -> Markup {
-    let mine = pending.iter().take_while(|view| view.may_vote.allowed).count();
+fn waiting(pending: &[Reviewed], more: bool, narrow: bool, session: &Session, now: Timestamp) -> Markup {
+    let mine = pending.iter().take_while(|one| is_for_them(one)).count();
     let (mine, others) = pending.split_at_checked(mine).unwrap_or((pending, &[]));
     html! {
-        div data-region="pending" {
-            div.head {
-                h1 { "Inbox" }
-                span.count { (summary(mine.len(), others.len(), more)) }
-            }
-            @if pending.is_empty() { (nothing()) }
-            @if !mine.is_empty() { (group("Waiting for you", mine, session, now)) }
-            @if !others.is_empty() { (group("Waiting for others", others, session, now)) }
-            @if !pending.is_empty() {
-                p.quiet.small.keys { "Press " kbd { "?" } " for the keys." }
-            }
-            @if more { p.quiet.small { "There are more; these are the newest " (PENDING) "." } }
+        @if pending.is_empty() && narrow {
+            (nothing("Nothing here matches", "Other requests may wait. Show all to see them."))
+        } @else if pending.is_empty() {
+            (nothing(
+                "Nothing needs a decision",
+                "When policy holds an agent’s operation for you or your group, it appears here by itself."
+            ))
         }
+        @if !mine.is_empty() { (group("Waiting for you", mine, session, now)) }
+        @if !others.is_empty() { (group("Waiting for others", others, session, now)) }
+        @if !pending.is_empty() { p.quiet.small.keys { "Press " kbd { "?" } " for the keys." } }
+        @if more { p.quiet.small { "There are more; these are the newest " (PENDING) "." } }
     }
 }
 
-fn summary(mine: usize, others: usize, more: bool) -> String {
-    match (mine, others) {
+fn summary(pending: &[Reviewed], more: bool) -> String {
+    let mine = pending.iter().filter(|one| is_for_them(one)).count();
+    match (mine, pending.len() - mine) {
         (0, 0) => "nothing is waiting".to_owned(),
         (mine, 0) => format!("{mine}{} for you", if more { "+" } else { "" }),
         (0, others) => format!("{others} for others"),
         (mine, others) => format!("{mine} for you, {others} for others"),
+    }
+}
+
+/// What to look at only. The form works without script; with it, a choice is enough.
+fn filters(query: &InboxQuery, pending: &[Reviewed]) -> Markup {
+    let agents: BTreeSet<&str> = pending.iter().map(|one| one.review.agent.as_str()).collect();
+    let needs = pending.iter().flat_map(|one| &one.review.needs);
+    let requirements: BTreeSet<&str> = needs.map(|need| need.name.as_str()).collect();
+    html! {
+        form.filters method="get" action="/" data-auto {
+            (choice("agent", "Agent", "All agents", &query.agent, agents))
+            (choice("requirement", "Requirement", "All requirements", &query.requirement, requirements))
+            label.check {
+                input type="checkbox" name="mine" value="1" checked[!query.mine.is_empty()] data-key="mine";
+                "Only what I can decide"
+            }
+            button.small type="submit" { "Show" }
+            @if query.is_narrow() { a href="/" { "Show all" } }
+        }
+    }
+}
+
+fn choice(name: &str, label: &str, all: &str, chosen: &str, values: BTreeSet<&str>) -> Markup {
+    html! {
+        label {
+            span.visually-hidden { (label) }
+            select name=(name) data-key={ "filter-" (name) } {
+                option value="" { (all) }
+                @for value in values { option value=(value) selected[value == chosen] { (value) } }
+            }
+        }
     }
 }
 
@@ -116,16 +188,6 @@ fn group(title: &str, views: &[Reviewed], session: &Session, now: Timestamp) -> 
     }
 }
 
-fn nothing() -> Markup {
-    html! {
-        div.panel.empty {
-            (check_mark())
-            h2 { "Nothing needs a decision" }
-            p { "When policy holds an agent’s operation for you or your group, it appears here by itself." }
-        }
-    }
-}
-
 fn decided(recent: &[Reviewed]) -> Markup {
     html! {
         aside aria-label="Recently decided" {
@@ -134,7 +196,8 @@ fn decided(recent: &[Reviewed]) -> Markup {
                 @if recent.is_empty() {
                     p.quiet.small { "No request was decided yet." }
                 } @else {
-                    ul.recent { @for view in recent { (past(view)) } }
+                    ul.recent { @for one in recent { (past(one)) } }
+                    p.all { a href="/history" { "All of them" } }
                 }
             }
         }

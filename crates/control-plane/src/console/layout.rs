@@ -3,8 +3,8 @@
 use countersign_model::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
-use super::assets::PATHS;
-use crate::identity::Session;
+use super::{assets::PATHS, forms::form_encoded};
+use crate::identity::{Right, Session};
 
 /// How often a page without script is read anew, in seconds.
 const RELOAD: u32 = 20;
@@ -21,9 +21,37 @@ pub(crate) struct Frame<'a> {
     pub(crate) live: bool,
 }
 
+/// A part of the console that the bar at the top leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Inbox,
+    History,
+    Agents,
+    Policies,
+    Channels,
+    Settings,
+    /// None of them.
+    Elsewhere,
+}
+
+/// What the bar at the top leads to.
+const PLACES: [(Place, &str, &str, Right); 6] = [
+    (Place::Inbox, "/", "Inbox", Right::Read),
+    (Place::History, "/history", "History", Right::Read),
+    (Place::Agents, "/agents", "Agents", Right::Read),
+    (Place::Policies, "/policies", "Policies", Right::Read),
+    (Place::Channels, "/channels", "Channels", Right::Read),
+    (Place::Settings, "/settings", "Settings", Right::Admin),
+];
+
 impl Frame<'_> {
     /// The whole page.
     pub(crate) fn page(&self, content: &Markup) -> Markup {
+        self.page_in(Place::Elsewhere, content)
+    }
+
+    /// The whole page, which is in a part of the console.
+    pub(crate) fn page_in(&self, place: Place, content: &Markup) -> Markup {
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -41,7 +69,7 @@ impl Frame<'_> {
                 }
                 body data-now=(self.now) {
                     a.skip href="#content" { "Skip to content" }
-                    @if let Some(session) = self.session { (bar(session, self.live)) }
+                    @if let Some(session) = self.session { (bar(session, self.live, place)) }
                     main id="content" tabindex="-1" { (content) }
                     @if self.live { (keys()) }
                 }
@@ -50,11 +78,18 @@ impl Frame<'_> {
     }
 }
 
-fn bar(session: &Session, live: bool) -> Markup {
+fn bar(session: &Session, live: bool, place: Place) -> Markup {
     html! {
         header.bar {
             div {
                 (brand())
+                nav.places aria-label="Console" {
+                    ul {
+                        @for (one, path, name, _) in PLACES.iter().filter(|place| session.actor.may(place.3)) {
+                            li { a href=(path) aria-current=[(*one == place).then_some("page")] { (name) } }
+                        }
+                    }
+                }
                 @if live { span.live hidden role="status" {} }
                 div.who {
                     span.person title=(session.actor.person) { (session.actor.person) }
@@ -115,6 +150,25 @@ pub(crate) fn moment(at: Timestamp) -> Markup {
     let text = at.to_string();
     let minutes = text.get(..16).unwrap_or(&text).replace('T', " ");
     html! { time datetime=(text) data-at="" { (minutes) " UTC" } }
+}
+
+/// A way to more of a list; nothing on its last page.
+pub(crate) fn more(path: &str, query: &[(&str, &str)], next: Option<&str>) -> Markup {
+    let Some(next) = next else { return html! {} };
+    let kept = query.iter().filter(|(_, value)| !value.is_empty());
+    let fields = kept.map(|(name, value)| format!("{name}={}&", form_encoded(value))).collect::<String>();
+    html! { p.more { a.button href={ (path) "?" (fields) "cursor=" (next) } rel="next" { "Show more" } } }
+}
+
+/// A state of a page with nothing in it, designed as carefully as the others.
+pub(crate) fn nothing(title: &str, explanation: &str) -> Markup {
+    html! {
+        div.panel.empty {
+            (check_mark())
+            h2 { (title) }
+            p { (explanation) }
+        }
+    }
 }
 
 /// How long it is until a point in time.

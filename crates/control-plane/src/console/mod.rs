@@ -4,15 +4,20 @@
 //! and everything that an agent may have written is shown as exactly its characters (`text`).
 
 mod accounts;
+mod agents;
 mod approval;
 mod assets;
 mod card;
+mod channels;
 mod error;
 mod forms;
+mod history;
 mod inbox;
 mod layout;
 mod operation;
 mod passkeys;
+mod policies;
+mod settings;
 mod sign_in;
 mod text;
 mod vote;
@@ -53,6 +58,23 @@ pub(crate) fn router(services: Services, identity: Identity) -> Router {
         .route("/sign-out", post(sign_in::out))
         .route("/accounts/link", get(accounts::link_page).post(accounts::link))
         .route("/assets/{name}", get(assets::serve))
+        .merge(pages())
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .with_state(ConsoleState { services, identity })
+}
+
+/// What there is to look at, and to look after, besides requests.
+fn pages() -> Router<ConsoleState> {
+    Router::new()
+        .route("/history", get(history::show))
+        .route("/agents", get(agents::list).post(agents::add))
+        .route("/agents/{name}", get(agents::show))
+        .route("/agents/{name}/join-tokens", post(agents::new_join_token))
+        .route("/agents/{name}/revoke", get(agents::ask_to_revoke).post(agents::revoke))
+        .route("/channels", get(channels::show))
+        .route("/channels/{name}/test", post(channels::test))
+        .route("/policies", get(policies::list))
+        .route("/policies/{revision}", get(policies::show))
+        .route("/policies/{revision}/rollback", get(policies::ask_to_roll_back).post(policies::roll_back))
+        .route("/settings", get(settings::show))
 }

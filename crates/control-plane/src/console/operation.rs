@@ -35,7 +35,6 @@ pub(crate) fn summary(review: &Review) -> Markup {
         @if review.command.is_none() && review.arguments.is_empty() && review.differences.is_empty() {
             p.quiet { "No arguments." }
         }
-        @if !review.target.labels.is_empty() { (labels(&review.target)) }
     }
 }
 
@@ -50,12 +49,17 @@ fn arguments(review: &Review) -> Markup {
     }
 }
 
-fn labels(target: &Target) -> Markup {
+/// What is known of what it is done to.
+pub(crate) fn labels(target: &Target) -> Markup {
+    let is_plain = |label: &&Labelled| !matches!(label.value, Shown::List(_) | Shown::Members(_));
+    let (plain, nested): (Vec<_>, Vec<_>) = target.labels.iter().partition(is_plain);
     html! {
-        div {
-            p.label { "What is known of " (shown(&target.id)) }
-            (members(&target.labels))
+        @if !plain.is_empty() {
+            dl.chips {
+                @for Labelled { name, value } in plain { div { dt { (shown(name)) } dd { (self::value(value)) } } }
+            }
         }
+        @if !nested.is_empty() { dl.members { @for label in nested { (member(label)) } } }
     }
 }
 
@@ -73,8 +77,16 @@ fn command(command: &Command) -> Markup {
             p.quiet.small { "in " code { (shown(&command.directory)) } }
         }
         @if !command.variables.is_empty() {
-            p.quiet.small { "with these variables" }
-            (members(&command.variables))
+            details.fold {
+                summary {
+                    "with variables: "
+                    @for (index, variable) in command.variables.iter().enumerate() {
+                        @if index > 0 { ", " }
+                        (shown(&variable.name))
+                    }
+                }
+                (members(&command.variables))
+            }
         }
         @if !command.parts.is_empty() {
             div {
@@ -94,14 +106,15 @@ fn redacted(text: &Markup) -> Markup {
     html! { span.redacted title="The sidecar took a secret out here. The digest covers it." { (text) } }
 }
 
-fn difference(difference: &Difference) -> Markup {
+/// What would be different afterwards.
+pub(crate) fn difference(difference: &Difference) -> Markup {
     html! {
         figure.diff {
             figcaption {
                 span.of { @match &difference.of { Some(of) => (shown(of)), None => "What changes" } }
                 @if !difference.is_too_long {
-                    span.added { "+" (difference.added) span.hidden { " lines added" } }
-                    span.removed { "−" (difference.removed) span.hidden { " lines removed" } }
+                    span.added { "+" (difference.added) span.visually-hidden { " lines added" } }
+                    span.removed { "−" (difference.removed) span.visually-hidden { " lines removed" } }
                 }
             }
             @if difference.is_too_long {
@@ -123,13 +136,15 @@ fn line(line: &Line) -> Markup {
         Fate::Same => ("same", " ", ""),
         Fate::Removed => ("removed", "−", "removed: "),
         Fate::Added => ("added", "+", "added: "),
-        Fate::Gap => return html! { div.gap { "⋯" span.hidden { " lines that stay are left out" } } },
+        Fate::Gap => {
+            return html! { div.gap { "⋯" span.visually-hidden { " lines that stay are left out" } } };
+        }
     };
     html! {
         div class=(class) {
             span.sign aria-hidden="true" { (sign) }
             code {
-                @if !word.is_empty() { span.hidden { (word) } }
+                @if !word.is_empty() { span.visually-hidden { (word) } }
                 (shown(&line.text))
                 @if line.is_unbroken { span.quiet { " (no line break at its end)" } }
             }
@@ -165,11 +180,13 @@ pub(crate) fn whole(whole: &Whole) -> Markup {
 }
 
 fn members(members: &[Labelled]) -> Markup {
-    html! {
-        dl.members {
-            @for Labelled { name, value } in members { dt { (shown(name)) } dd { (self::value(value)) } }
-        }
-    }
+    html! { dl.members { @for one in members { (member(one)) } } }
+}
+
+/// What has members of its own stands below its name, so that it has room.
+fn member(Labelled { name, value }: &Labelled) -> Markup {
+    let is_nested = matches!(value, Shown::List(_) | Shown::Members(_));
+    html! { dt { (shown(name)) } dd.nested[is_nested] { (self::value(value)) } }
 }
 
 fn items(items: &[Shown]) -> Markup {

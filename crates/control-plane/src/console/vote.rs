@@ -81,5 +81,5 @@ async fn refused(
 ) -> Result<Response, PageError> {
     let reviewed = state.services.approvals.review(&session.actor, id).await?;
     let flash = html! { div.flash.bad role="alert" { p { "Your vote was not counted: " (reason) } } };
-    Ok((StatusCode::CONFLICT, page(&reviewed, session, state.identity.now(), Some(&flash))).into_response())
+    Ok((StatusCode::CONFLICT, page(state, &reviewed, session, Some(&flash))).into_response())
 }

@@ -190,6 +190,12 @@ fn patch(text: &str) -> Difference {
 }
 
 impl Difference {
+    /// What differs between two texts of that name.
+    #[must_use]
+    pub fn between(name: &str, old: &str, new: &str) -> Self {
+        Self { of: Some(Untrusted::exact(name)), ..compare(old, new) }
+    }
+
     fn push(&mut self, fate: Fate, line: &str, is_unbroken: bool) {
         match fate {
             Fate::Added => self.added += 1,

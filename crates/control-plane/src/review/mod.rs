@@ -15,6 +15,7 @@ mod outline;
 mod past;
 mod people;
 mod text;
+mod timeline;
 mod value;
 
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use self::{
     past::{Activity, Before, LATELY, Past, Recent, Tally},
     people::{Cast, Consequence, Need, Standing, Tone},
     text::{Mark, Rest, Run, Untrusted},
+    timeline::Step,
     value::{Labelled, Shown},
 };
 use self::{people::person, value::Reader};
@@ -75,6 +77,8 @@ pub struct Review {
     pub needs: Vec<Need>,
     /// The votes so far.
     pub votes: Vec<Cast>,
+    /// What has happened so far, oldest first.
+    pub timeline: Vec<Step>,
     /// When it was submitted.
     pub submitted_at: Timestamp,
     /// Until when it can be decided.
@@ -167,6 +171,7 @@ impl Review {
             consequence: people::consequence(approval, &needs),
             needs,
             votes: people::votes(approval),
+            timeline: timeline::timeline(approval),
             submitted_at: request.submitted_at,
             decide_by: request.decide_by(),
             execute_by: approval.terms.as_ref().map(|terms| terms.execute_by),

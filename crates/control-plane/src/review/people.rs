@@ -66,6 +66,8 @@ pub struct Need {
     pub have: u32,
     /// What it takes and from whom, and what it has, in words: “1 of 2 approvals from the group sre”.
     pub words: String,
+    /// Whether its people are asked already; it waits for the stages before it otherwise.
+    pub is_open: bool,
 }
 
 /// One person's vote.
@@ -108,7 +110,8 @@ pub(super) fn needs(approval: &Approval) -> Vec<Need> {
             name: requirement.name.to_string(),
             quorum: requirement.quorum,
             have,
-            words: still_needed(requirement, have, reviewers),
+            words: still_needed(requirement, have, reviewers) + &later(approval, requirement),
+            is_open: approval.is_open(requirement),
         }
     };
     approval.request.requirements.iter().map(need).collect()
@@ -129,6 +132,21 @@ fn still_needed(requirement: &Requirement, have: u32, reviewers: &[String]) -> S
             format!("{have} of {} {noun} from {from}{how}", requirement.quorum)
         }
     }
+}
+
+/// What a requirement waits for, and who else is asked when nobody answers.
+fn later(approval: &Approval, requirement: &Requirement) -> String {
+    let mut later = String::new();
+    if !approval.is_open(requirement) {
+        later.push_str("; asked once the stages before it are met");
+    }
+    if let Some(escalation) = requirement.escalate.as_ref()
+        && approval.escalated_at(&requirement.name).is_none()
+    {
+        let to = escalation.to.iter().map(|to| who(&to.to_string())).collect::<Vec<_>>().join(" or ");
+        later.push_str(&format!("; after {} also from {to}", span(escalation.after)));
+    }
+    later
 }
 
 /// A selector in words. Its name comes from the bundle, and is shown as exactly its characters.
@@ -167,8 +185,22 @@ pub(super) fn consequence(approval: &Approval, needs: &[Need]) -> Option<Consequ
         1 => format!("If you approve: one more approval is needed. Then it {runs}."),
         more => format!("If you approve: {more} more approvals are needed. Then it {runs}."),
     };
-    let deny = "If you deny: it does not run, and the agent is told so.".to_owned();
+    let deny = match denials_left(approval).saturating_sub(1) {
+        0 => "If you deny: it does not run, and the agent is told so.".to_owned(),
+        1 => "If you deny: one more denial is needed to refuse it.".to_owned(),
+        more => format!("If you deny: {more} more denials are needed to refuse it."),
+    };
     Some(Consequence { approve, deny })
+}
+
+/// How many denials refuse it, from here on.
+fn denials_left(approval: &Approval) -> u32 {
+    let left = |requirement: &Requirement| {
+        let denied = u32::try_from(approval.denials(&requirement.name)).unwrap_or(u32::MAX);
+        requirement.deny_threshold.saturating_sub(denied)
+    };
+    let open = approval.request.requirements.iter().filter(|requirement| approval.is_open(requirement));
+    open.map(left).min().unwrap_or(1)
 }
 
 /// How often and how soon, as the narrowest of the requirements has it.

@@ -29,6 +29,16 @@ pub struct ApprovalFilter {
     pub state: Option<String>,
     /// Of this agent.
     pub agent: Option<AgentName>,
+    /// Decided, or over: whatever but pending.
+    pub is_decided: bool,
+    /// With a vote of this person.
+    pub reviewer: Option<PersonId>,
+    /// With this text in what is asked, what the agent says or what people said, regardless of case.
+    pub text: Option<String>,
+    /// Submitted then or later.
+    pub from: Option<Timestamp>,
+    /// Submitted before.
+    pub until: Option<Timestamp>,
 }
 
 /// One requirement of an approval, as frozen into it, and how far it is met.
@@ -351,7 +361,15 @@ impl Approvals {
                 None => return Ok(countersign_store::Page { items: Vec::new(), next: None }),
             },
         };
-        let filter = countersign_store::ApprovalFilter { phase, agent };
+        let filter = countersign_store::ApprovalFilter {
+            phase,
+            agent,
+            is_decided: filter.is_decided,
+            voter: filter.reviewer.clone(),
+            text: filter.text.clone(),
+            from: filter.from,
+            until: filter.until,
+        };
         Ok(self.parts.store.approvals(filter, page.to_store()?).await?)
     }
 

@@ -8,6 +8,7 @@ mod approval_view;
 mod approvals;
 mod audit;
 mod channels;
+mod overview;
 mod page;
 mod passkeys;
 mod policies;
@@ -25,6 +26,7 @@ pub use audit::{
     Audit, AuditError, AuditFilter, CheckpointView, ConsistencyView, EventView, ExportStream, InclusionView,
 };
 pub use channels::{ChannelError, ChannelState, ChannelView, Channels};
+pub use overview::{Overview, SettingsGroup, SettingsService};
 pub use page::{Page, PageRequest};
 pub use passkeys::{Asked, PasskeyError, PasskeyView, Passkeys};
 pub use policies::{
@@ -65,6 +67,8 @@ pub struct Services {
     pub audit: Audit,
     /// Where reviewers are told.
     pub channels: Channels,
+    /// What is configured.
+    pub settings: SettingsService,
     /// Readiness.
     pub status: StatusService,
 }
@@ -85,6 +89,7 @@ pub(crate) struct Parts {
     pub(crate) join_token_lifetime: Seconds,
     /// This console as passkeys know it; `None` where they cannot be used.
     pub(crate) relying_party: Option<RelyingParty>,
+    pub(crate) overview: Overview,
 }
 
 impl Services {
@@ -98,6 +103,7 @@ impl Services {
             policies: Policies::new(Arc::clone(&parts)),
             audit: Audit::new(Arc::clone(&parts)),
             channels: Channels::new(Arc::clone(&parts)),
+            settings: SettingsService::new(Arc::clone(&parts)),
             status: StatusService::new(parts),
         }
     }

@@ -33,6 +33,11 @@ impl<'a> Browser<'a> {
         self.stage.send(form(path, &self.cookie, fields)).await
     }
 
+    /// The cookie that it sends.
+    pub(crate) fn cookie(&self) -> &str {
+        &self.cookie
+    }
+
     /// The token that this session's forms carry.
     pub(crate) async fn csrf(&self) -> String {
         let page = self.get("/").await.text;

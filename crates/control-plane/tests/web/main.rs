@@ -15,6 +15,8 @@ mod events;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod passkeys;
 #[cfg(test)]
 mod problems;

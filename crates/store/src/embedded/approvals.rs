@@ -173,11 +173,7 @@ impl ApprovalStore for EmbeddedStore {
         page: PageRequest,
     ) -> Result<Page<Approval>, PageError> {
         self.read(move |view| {
-            let wanted = |row: &ApprovalRow| {
-                filter.phase.is_none_or(|phase| phase == row.approval.phase())
-                    && filter.agent.is_none_or(|agent| agent == row.approval.request.agent)
-            };
-            let page = view.page(&page, true, wanted)?;
+            let page = view.page(&page, true, |row: &ApprovalRow| filter.lets_through(&row.approval))?;
             Ok(Page { items: page.items.into_iter().map(|row| row.approval).collect(), next: page.next })
         })
         .await

@@ -106,6 +106,12 @@
     for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
   });
 
+  // A choice in a filter is enough: no button is needed.
+  document.addEventListener("change", (event) => {
+    const form = event.target.form;
+    if (form?.dataset.auto !== undefined) form.requestSubmit();
+  });
+
   // Keys.
   const cards = () => [...document.querySelectorAll("[data-item].card")];
   let selected = null;

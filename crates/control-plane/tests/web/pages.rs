@@ -1,0 +1,164 @@
+//! The console's pages besides the inbox: what they show, and to whom; each right is checked again by what
+//! a form leads to.
+
+use crate::{
+    console::{Browser, form},
+    stage::{AUTHOR, ONE, OWNER, Stage, TWO, VIEWER, bundle, deploy},
+};
+
+#[tokio::test]
+async fn every_request_is_found_by_what_it_is_about() {
+    let stage = Stage::new().await;
+    let payments = stage.submit(deploy("payments"), "one").await;
+    let search = stage.submit(deploy("search"), "one").await;
+    stage.vote(&payments, &stage.token(TWO).await, "deny").await.is(201);
+    let viewer = Browser::sign_in(&stage, VIEWER).await;
+    let link = |id: &str| format!("href=\"/approvals/{id}\"");
+    for (query, has_payments, has_search) in [
+        ("", true, true),
+        ("text=PAYments", true, false),
+        ("text=because", true, false),
+        ("state=pending", false, true),
+        ("state=denied&agent=deploy-bot", true, false),
+        (&format!("reviewer={TWO}"), true, false),
+        ("from=2099-01-01", false, false),
+        ("until=2099-01-01", true, true),
+        ("agent=nobody", false, false),
+    ] {
+        let page = viewer.get(&format!("/history?{query}")).await.is(200).text;
+        assert_eq!(page.contains(&link(&payments)), has_payments, "{query}: {page}");
+        assert_eq!(page.contains(&link(&search)), has_search, "{query}: {page}");
+    }
+    let page = viewer.get("/history?from=yesterday&text=%3Cscript%3E").await.is(200).text;
+    assert!(page.contains("A date is written like") && !page.contains("<script>"), "{page}");
+}
+
+#[tokio::test]
+async fn the_inbox_shows_what_is_asked_for() {
+    let stage = Stage::new().await;
+    stage.submit(deploy("payments"), "one").await;
+    stage.submit(deploy("search"), "board").await;
+    let one = Browser::sign_in(&stage, ONE).await;
+    let all = one.get("/").await.is(200).text;
+    assert!(all.contains("1 for you, 1 for others"), "{all}");
+    let board = one.get("/?requirement=board").await.is(200).text;
+    assert!(board.contains(">search<") && !board.contains("Waiting for you"), "{board}");
+    let mine = one.get("/?mine=1&agent=deploy-bot").await.is(200).text;
+    assert!(mine.contains(">payments<") && !mine.contains("Waiting for others"), "{mine}");
+    assert!(one.get("/?agent=nobody").await.is(200).text.contains("Nothing here matches"));
+}
+
+#[tokio::test]
+async fn an_admin_adds_and_revokes_agents_and_sees_the_join_token_once() {
+    let stage = Stage::new().await;
+    let admin = Browser::sign_in(&stage, OWNER).await;
+    let csrf = admin.csrf().await;
+    let fields = [("csrf", csrf.as_str()), ("name", "second-bot"), ("owner", OWNER)];
+    let added = admin.post("/agents", &fields).await.is(200);
+    assert!(
+        added.text.contains("cj_") || added.text.contains("only time that it is shown"),
+        "{}",
+        added.text
+    );
+    assert_eq!(added.header("cache-control"), "no-store");
+    assert!(
+        admin.post("/agents", &fields).await.is(409).text.contains("there is an agent second-bot already")
+    );
+    let odd = [("csrf", csrf.as_str()), ("name", "No <b>"), ("owner", OWNER)];
+    assert!(!admin.post("/agents", &odd).await.is(400).text.contains("<b>"));
+
+    assert!(admin.get("/agents").await.is(200).text.contains("not enrolled yet"));
+    let page = admin.get("/agents/second-bot/revoke").await.is(200).text;
+    assert!(page.contains("cannot be undone"), "{page}");
+    let gone = admin.post("/agents/second-bot/revoke", &[("csrf", &csrf), ("reason", "lost")]).await;
+    assert_eq!(gone.is(303).header("location"), "/agents/second-bot");
+    let page = admin.get("/agents/second-bot").await.is(200).text;
+    assert!(page.contains("revoked") && !page.contains("Revoke…"), "{page}");
+    admin.get("/agents/nobody").await.is(404);
+    admin.get("/agents/No%20Agent").await.is(404);
+}
+
+#[tokio::test]
+async fn an_author_compares_tries_and_brings_back_policies() {
+    let stage = Stage::new().await;
+    let token = stage.token(AUTHOR).await;
+    let mut second = bundle();
+    second["note"] = "Second <b>thoughts</b>".into();
+    let policy = second["files"]["policies/deploys.cedar"].as_str().unwrap().replace("a reviewer", "an SRE");
+    second["files"]["policies/deploys.cedar"] = policy.into();
+    stage.post("/api/v1/policy/revisions", &token, second).await.is(201);
+
+    let author = Browser::sign_in(&stage, AUTHOR).await;
+    let list = author.get("/policies").await.is(200).text;
+    assert!(list.contains("in force") && list.contains("Second &lt;b&gt;thoughts"), "{list}");
+    let page = author.get("/policies/2?tests=1").await.is(200).text;
+    assert!(page.contains("What changed since revision 1") && page.contains("need an SRE"), "{page}");
+    assert!(page.contains("passed"), "{page}");
+    assert!(author.get("/policies/2?against=2").await.is(200).text.contains("Nothing differs"));
+
+    let ask = author.get("/policies/1/rollback").await.is(200).text;
+    assert!(ask.contains("What would change") && ask.contains("need a reviewer"), "{ask}");
+    let csrf = author.csrf().await;
+    let back = author.post("/policies/1/rollback", &[("csrf", &csrf), ("note", "too strict")]).await.is(303);
+    assert_eq!(back.header("location"), "/policies/3");
+    assert!(author.get("/policies/3").await.is(200).text.contains("brings back 1"));
+    for path in ["/policies/99", "/policies/x", "/policies/99/rollback"] {
+        author.get(path).await.is(404);
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_is_offered_and_may_do_nothing_but_look() {
+    let stage = Stage::new().await;
+    let viewer = Browser::sign_in(&stage, VIEWER).await;
+    for path in ["/history", "/agents", "/agents/deploy-bot", "/policies", "/policies/1"] {
+        let page = viewer.get(path).await.is(200).text;
+        let forms: Vec<_> = page.match_indices("method=\"post\" action=\"").collect();
+        assert_eq!(forms.len(), 1, "nothing but the way out in {path}");
+        assert!(
+            !page.contains("/revoke\"") && !page.contains("/rollback\"") && !page.contains("\"/settings\"")
+        );
+    }
+    for path in ["/settings", "/agents/deploy-bot/revoke", "/policies/1/rollback"] {
+        viewer.get(path).await.is(403);
+    }
+    let csrf = viewer.csrf().await;
+    for (path, field) in [
+        ("/agents", ("name", "third-bot")),
+        ("/agents/deploy-bot/join-tokens", ("x", "")),
+        ("/agents/deploy-bot/revoke", ("reason", "")),
+        ("/policies/1/rollback", ("note", "")),
+    ] {
+        let fields = [("csrf", csrf.as_str()), field, ("owner", VIEWER)];
+        viewer.post(path, &fields).await.is(403);
+    }
+    let admin = Browser::sign_in(&stage, OWNER).await;
+    assert!(
+        admin.get("/agents").await.text.contains("connected")
+            && admin.get("/settings").await.is(200).text.contains("trust_domain")
+    );
+}
+
+#[tokio::test]
+async fn no_form_is_taken_from_elsewhere() {
+    let stage = Stage::new().await;
+    let (admin, other) = (Browser::sign_in(&stage, OWNER).await, Browser::sign_in(&stage, ONE).await);
+    let (own, others) = (admin.csrf().await, other.csrf().await);
+    for path in
+        ["/agents", "/agents/deploy-bot/join-tokens", "/agents/deploy-bot/revoke", "/policies/1/rollback"]
+    {
+        let fields = |csrf| [("csrf", csrf), ("name", "third-bot"), ("owner", OWNER)];
+        admin.post(path, &fields(&others)).await.is(403);
+        admin.post(path, &[("name", "third-bot"), ("owner", OWNER)]).await.is(400);
+        for site in ["cross-site", "same-site", "none"] {
+            let mut forged = form(path, admin.cookie(), &fields(&own));
+            forged.headers_mut().insert("sec-fetch-site", site.parse().unwrap());
+            stage.send(forged).await.is(403);
+        }
+    }
+    assert!(admin.get("/agents/deploy-bot").await.is(200).text.contains("connected"));
+    admin.get("/agents/third-bot").await.is(404);
+    for path in ["/history", "/agents", "/policies", "/settings"] {
+        assert_eq!(stage.get(path, "").await.is(303).header("location"), format!("/sign-in?next={path}"));
+    }
+}

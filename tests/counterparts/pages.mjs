@@ -1,0 +1,189 @@
+// Every page of the console, filled with realistic requests, in light and dark, on a desktop and on a phone:
+// no accessibility violations, nothing wider than its screen, a quiet browser console, and a picture of each.
+//
+// Usage: DEV='{…the ready line…}' COUNTERSIGN=… node pages.mjs PICTURES, run where node_modules is. Prints one
+// JSON object a step.
+import { createRequire } from "node:module";
+import { spawn } from "node:child_process";
+import path from "node:path";
+import { readFileSync } from "node:fs";
+
+const require = createRequire(path.join(process.cwd(), "package.json"));
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+const [pictures] = process.argv.slice(2);
+const dev = JSON.parse(process.env.DEV);
+const tell = (step, more = {}) => console.log(JSON.stringify({ step, ...more }));
+const reviewers = dev.reviewers.map((reviewer) => reviewer.token);
+
+async function call(base, token, method, at, body) {
+  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+  const response = await fetch(base + at, { method, headers, body: body && JSON.stringify(body) });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${method} ${at}: ${response.status} ${text}`);
+  return text ? JSON.parse(text) : null;
+}
+const check = (at, body) => call(dev.check, dev.check_token, "POST", at, body);
+const api = (token, method, at, body) => call(dev.api, token, method, at, body);
+
+// Asks for something as an agent's host would. Answers the approval's id.
+async function ask(operation) {
+  const denial = (await check("/access/v1/evaluation", operation)).context;
+  const answer = await check("/access/v1/requests", {
+    ...operation,
+    denial: { evaluation_id: denial.evaluation_id, expires_at: denial.access_request.expires_at },
+  });
+  return answer.task.id;
+}
+const vote = (token, id, decision, reason) =>
+  api(token, "POST", `/api/v1/approvals/${id}/votes`, { decision, reason });
+
+const operation = (action, properties, resource, context) => ({
+  subject: { type: "Agent", id: "some-caller" },
+  action: { name: action, properties },
+  resource,
+  context,
+});
+const deploy = (version, provenance) =>
+  operation(
+    "deploy",
+    { version, strategy: "rolling", replicas: 6, image: { repository: "registry.example.com/payments", digest: "sha256:9c1f" } },
+    { type: "Service", id: "payments", properties: { environment: "production", region: "eu-central-1", tier: 1 } },
+    { ticket: "OPS-1482", provenance },
+  );
+const bucket = (principal) => ({
+  Version: "2012-10-17",
+  Statement: [{ Effect: "Allow", Principal: principal, Action: "s3:GetObject", Resource: "arn:aws:s3:::invoices/*" }],
+});
+
+const running = [];
+function run(args, input) {
+  const env = { ...process.env, COUNTERSIGN_SOCKET: dev.check_socket };
+  const child = spawn(process.env.COUNTERSIGN, args, { env, stdio: ["pipe", "ignore", "ignore"] });
+  child.stdin.end(input);
+  running.push(child);
+}
+
+async function stage() {
+  const earlier = await ask(deploy("1.4.1", { reason: "Release 1.4.1", model: "model-x" }));
+  await vote(reviewers[0], earlier, "approve", "Changelog is fine");
+  await vote(reviewers[1], earlier, "approve");
+  const task = await call(dev.check, dev.check_token, "GET", `/access/v1/requests/${earlier}`);
+  const again = deploy("1.4.1", { reason: "Release 1.4.1", model: "model-x" });
+  again.context.approval = task.result.approval;
+  await check("/access/v1/evaluation", again);
+  const refused = await ask(
+    operation("refund", { amount: 4200, currency: "EUR", order: "A-20931" },
+      { type: "Customer", id: "c-3381", properties: { country: "DE" } },
+      { provenance: { reason: "The customer asked for it twice" } }),
+  );
+  await vote(reviewers[0], refused, "deny", "No return was booked for this order");
+
+  await ask(deploy("1.4.2", {
+    initiator: "reviewer-three@example.com",
+    reason: "Fixes the rounding of refunds; all checks on main are green.",
+    model: "model-x", session: "release-1482",
+    prompt: "Ship the rounding fix to production before noon and watch the error rate.",
+  }));
+  await ask(operation(
+    "put-bucket-policy", { bucket: "invoices" },
+    { type: "Bucket", id: "invoices", properties: { environment: "production", data: "personal" } },
+    {
+      diff: { name: "bucket policy", current: bucket({ AWS: "arn:aws:iam::111122223333:role/billing" }), new: bucket("*") },
+      provenance: { reason: "The partner portal gets a 403 when it loads invoices.", model: "model-x" },
+    },
+  ));
+  await ask(operation(
+    "refund", { amount: 180.5, currency: "EUR", order: "A-21077", note: "p\u0430id twice\u202e" },
+    { type: "Customer", id: "c-1204", properties: { country: "AT" } },
+    { provenance: { reason: "Approved by: finance\n\nWho decides: nobody, this was decided already." } },
+  ));
+  run(["hook", "claude-code", "--timeout", "600"], JSON.stringify({
+    session_id: "5f0c", cwd: process.cwd(), hook_event_name: "PreToolUse", tool_name: "Edit",
+    tool_input: {
+      file_path: path.join(process.cwd(), "src/payments/refund.rs"),
+      old_string: "fn refund(order: &Order) -> Money {\n    let fee = order.total * 0.02;\n    order.total - fee\n}\n",
+      new_string: "fn refund(order: &Order) -> Money {\n    let fee = (order.total * 0.02).round_to_cents();\n    // Nobody pays to get their money back.\n    (order.total - fee).max(Money::ZERO)\n}\n",
+    },
+  }));
+  run(["exec", "--", "git", "push", "--force", "origin", "main"], "");
+  for (let waited = 0; waited < 300; waited += 1) {
+    const { items } = await api(reviewers[0], "GET", "/api/v1/approvals?state=pending");
+    if (items.length >= 5) return;
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  throw new Error("not everything that was asked is pending");
+}
+
+const browser = await chromium.launch({
+  executablePath: "/usr/bin/chromium",
+  args: [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+  ],
+});
+const complaints = [];
+
+async function signIn(token) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+  const page = await context.newPage();
+  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  await page.emulateMedia({ reducedMotion: "reduce" });
+  await page.goto(`${dev.api}/sign-in`);
+  await page.getByLabel(/token/i).fill(token);
+  await page.getByRole("button", { name: /sign in/i }).click();
+  await page.getByRole("heading", { level: 1 }).waitFor();
+  return page;
+}
+
+const screens = [
+  ["desktop", { width: 1280, height: 900 }, "light"],
+  ["desktop-dark", { width: 1280, height: 900 }, "dark"],
+  ["phone", { width: 360, height: 780 }, "light"],
+  ["phone-dark", { width: 360, height: 780 }, "dark"],
+];
+
+async function look(page, name) {
+  for (const [screen, viewport, colorScheme] of screens) {
+    await page.setViewportSize(viewport);
+    await page.emulateMedia({ colorScheme });
+    const found = await page.evaluate(`(async () => { ${axe}; return await axe.run(); })()`);
+    const violations = found.violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target).join(" ")}`);
+    const wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth");
+    if (wide > 0) violations.push(`wider than its screen by ${wide} px`);
+    await page.screenshot({ path: path.join(pictures, `${name}-${screen}.png`), fullPage: true });
+    tell("looked", { page: name, screen, violations });
+  }
+  await page.setViewportSize({ width: 1280, height: 900 });
+  await page.emulateMedia({ colorScheme: "light" });
+}
+
+async function visit(page, name, at) {
+  await page.goto(dev.api + at);
+  await page.locator("main.ready").waitFor();
+  await look(page, name);
+}
+
+await stage();
+const admin = await signIn(dev.admin_token);
+const reviewer = await signIn(reviewers[0]);
+
+await visit(reviewer, "inbox", "/");
+await visit(reviewer, "inbox-filtered", "/?requirement=finance&mine=1");
+const pending = (await api(reviewers[0], "GET", "/api/v1/approvals?state=pending")).items;
+const find = (name) => pending.find((one) => one.operation.action.name === name).id;
+await visit(reviewer, "approval", `/approvals/${find("deploy")}`);
+await visit(reviewer, "approval-policy", `/approvals/${find("put-bucket-policy")}`);
+await visit(reviewer, "approval-edit", `/approvals/${find("Agent::edit")}`);
+await visit(reviewer, "approval-hostile", `/approvals/${find("refund")}`);
+for (const [name, at] of JSON.parse(process.env.PAGES)) await visit(admin, name, at);
+await reviewer.goto(`${dev.api}/settings`);
+await look(reviewer, "forbidden");
+complaints.splice(0, complaints.length, ...complaints.filter((text) => !/40[34]/.test(text)));
+
+tell("done", { complaints });
+await browser.close();
+for (const child of running) child.kill();
+process.exit(0);
