@@ -12,7 +12,7 @@
 //!    │           └─▶ invalidated                          (policy or tool changed)
 //!    ├─▶ denied                                           (as many eligible people as it takes said no)
 //!    ├─▶ expired                                          (nobody decided within decide_within)
-//!    ├─▶ cancelled { requester | requester_gone | superseded }
+//!    ├─▶ cancelled { requester | requester_gone | superseded }   (superseded also by a reviewer's edit)
 //!    └─▶ invalidated
 //! ```
 //!
@@ -27,6 +27,7 @@
 
 pub mod asking;
 mod clocks;
+pub mod edit;
 pub mod grant;
 mod quorum;
 pub mod request;
@@ -38,6 +39,7 @@ pub mod vote;
 pub mod voting;
 
 pub use asking::Prompted;
+pub use edit::{ArgumentChange, Edit, EditError};
 pub use grant::{Expected, GrantClaims, GrantRefusal, MetRequirement};
 pub use request::{Request, RequestError, Submission};
 pub use state::{Approval, AskedAgain, CancelReason, GrantTerms, Outcome, State, Use};

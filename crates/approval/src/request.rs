@@ -54,6 +54,12 @@ pub struct Submission {
     pub tool_pin: Option<Digest>,
     /// The W3C `traceparent` of the operation.
     pub trace: Option<String>,
+    /// Whether the interceptor can run it with other arguments than it came with.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub substitutable: bool,
+    /// The approval whose arguments a reviewer changed into these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<ApprovalId>,
 }
 
 /// The frozen request. The control plane resolves the names of requirements against its own stored
@@ -78,6 +84,10 @@ pub struct Request {
     pub requester_lease: Seconds,
     /// When it was submitted.
     pub submitted_at: Timestamp,
+    /// Who changed its arguments into what they are. They have written part of it, so that they cannot
+    /// approve it (I3).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edited_by: Vec<PersonId>,
 }
 
 /// Why a request cannot be opened. Each text is for the person who runs the agent.
@@ -142,6 +152,8 @@ impl Request {
             && ours.tool_pin == theirs.tool_pin
             && ours.revision == theirs.revision
             && ours.interceptor == theirs.interceptor
+            && ours.substitutable == theirs.substitutable
+            && self.edited_by == other.edited_by
             // Who may not vote depends on it (I3).
             && ours.provenance.initiator == theirs.provenance.initiator
     }

@@ -3,7 +3,7 @@
 use countersign_model::{EvaluationId, PersonId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{asking::Prompted, grant::MetRequirement, request::Request, vote::Vote};
+use crate::{asking::Prompted, edit::Edit, grant::MetRequirement, request::Request, vote::Vote};
 
 /// An approval request from its submission to its end. JSON only, as [`Request`] is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct Approval {
     /// How far people have been prompted, where that is more than having been asked at the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prompted: Vec<Prompted>,
+    /// What a reviewer made of its arguments, if that is how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited: Option<Edit>,
 }
 
 /// How often the same was asked while it was pending, after the first time.

@@ -198,7 +198,10 @@ impl Approval {
             State::Invalidated { why } => why.clone(),
             State::Denied { by, reason } => format!("denied by {by}{}", because(reason)),
             State::Expired => "nobody decided in time; this is not a refusal".to_owned(),
-            State::Cancelled { why } => why.as_str().to_owned(),
+            State::Cancelled { why } => match &self.edited {
+                Some(edit) => format!("{} changed its arguments{}", edit.by, because(&edit.reason)),
+                None => why.as_str().to_owned(),
+            },
         };
         Some(reason + &self.reported_uses())
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clocks::over,
+    edit::{ArgumentChange, EditError, Proposal},
     request::{Request, RequestError},
     state::{Approval, AskedAgain, CancelReason, Outcome, State},
     status::Phase,
@@ -31,6 +32,15 @@ pub enum Input {
     Cancel {
         /// Why.
         why: CancelReason,
+    },
+    /// A reviewer proposes other arguments instead of voting.
+    Edit {
+        /// Who.
+        voter: Voter,
+        /// What they change.
+        changes: Vec<ArgumentChange>,
+        /// Why.
+        reason: Option<String>,
     },
     /// The requester gave a sign of life.
     RequesterHeartbeat,
@@ -117,6 +127,9 @@ pub enum Occurrence {
     Denied,
     Expired,
     Cancelled,
+    /// A reviewer changed its arguments, which ends it. The new ones are in
+    /// [`Approval::edited`](crate::Approval::edited).
+    Edited,
     /// Not started in time, or what was left of a grant of several uses was not.
     Lapsed,
     Revoked,
@@ -147,6 +160,9 @@ pub enum Refusal {
     /// The owner cannot approve their own agent's operation (I3).
     #[error("you own this agent, so somebody else has to decide about its operations")]
     Owner,
+    /// Whoever changed the arguments has written part of the operation (I3).
+    #[error("you changed the arguments of this operation, so somebody else has to approve it")]
+    Editor,
     /// Not a reviewer.
     #[error("you do not have the reviewer role; ask an administrator for it")]
     NotReviewer,
@@ -178,6 +194,17 @@ pub enum Refusal {
     /// The vote's reason is too long, or another text is.
     #[error("the reason is longer than {} characters", MAX_REASON)]
     ReasonTooLong,
+    /// The arguments are changed by whoever may approve them.
+    #[error("arguments can be changed by those who could approve this request, and by nobody else")]
+    EditsNotYours,
+    /// What forwards the operation cannot put others in their place.
+    #[error(
+        "the arguments of this operation cannot be changed: what carries it out takes them only as they are"
+    )]
+    NotEditable,
+    /// The changes themselves.
+    #[error(transparent)]
+    Edit(#[from] EditError),
     /// Only an approval can be taken back.
     #[error("this request is not approved yet; deny or cancel it instead")]
     NotYetApproved,
@@ -256,6 +283,7 @@ impl Approval {
             updated_at: submitted_at,
             asked_again: None,
             prompted: Vec::new(),
+            edited: None,
         };
         let mut effects = vec![Effect::Record(Occurrence::Requested), Effect::Notify];
         effects.extend(approval.wake_at().map(Effect::WakeAt));
@@ -299,6 +327,7 @@ impl Approval {
                 self.extend_lease(now);
                 Ok(Vec::new())
             }
+            Input::Edit { voter, changes, reason } => self.edit(&Proposal { voter, changes, reason }, now),
             Input::AskAgain { evaluation } => {
                 self.ask_again(*evaluation, now);
                 Ok(Vec::new())

@@ -76,7 +76,11 @@ fn may_vote_on(approval: &Approval, requirement: &Requirement, voter: &Voter) ->
 
 /// Whether the operation is the voter's own affair: theirs to confirm at most, never to approve (I3).
 fn is_party(request: &Request, voter: &Voter) -> bool {
-    is_initiator(request, voter) || request.owner == voter.person
+    is_initiator(request, voter) || request.owner == voter.person || is_editor(request, voter)
+}
+
+fn is_editor(request: &Request, voter: &Voter) -> bool {
+    request.edited_by.contains(&voter.person)
 }
 
 fn is_initiator(request: &Request, voter: &Voter) -> bool {
@@ -101,6 +105,9 @@ fn why_not(approval: &Approval, voter: &Voter) -> Refusal {
     }
     if request.owner == voter.person {
         return Refusal::Owner;
+    }
+    if is_editor(request, voter) {
+        return Refusal::Editor;
     }
     if !voter.reviewer && request.requirements.iter().any(|r| r.kind == RequirementKind::Approval) {
         return Refusal::NotReviewer;

@@ -51,6 +51,8 @@ kinds! {
     APPROVAL_EXPIRED = "approval.expired";
     /// The request was given up.
     APPROVAL_CANCELLED = "approval.cancelled";
+    /// A reviewer changed its arguments, which ends it.
+    APPROVAL_EDITED = "approval.edited";
     /// Approved, but not started in time.
     APPROVAL_LAPSED = "approval.lapsed";
     /// Taken back.

@@ -157,6 +157,8 @@ mod tests {
             revision: Revision(1),
             tool_pin: None,
             trace: None,
+            substitutable: false,
+            follows: None,
         };
         let request = Request {
             id: id(number),
@@ -168,6 +170,7 @@ mod tests {
             requirements: vec![requirement],
             requester_lease: Seconds::new(60),
             submitted_at: NOW,
+            edited_by: Vec::new(),
         };
         let (approval, _) = Approval::open(request).unwrap();
         Approval { version, state: State::Approved, ..approval }

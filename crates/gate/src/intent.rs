@@ -1,9 +1,10 @@
 //! What an interceptor saw, in the one form that the gate decides about.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
+use countersign_approval::ArgumentChange;
 use countersign_model::{
-    AgentName, Digest, Object, Operation, Projection, Provenance, Subject,
+    AgentName, ApprovalId, Digest, Object, Operation, PersonId, Projection, Provenance, Subject,
     operation::{BoundOperation, RESERVED_CONTEXT},
     redaction::Redaction,
 };
@@ -129,6 +130,42 @@ pub struct Intent {
     pub trace: Option<String>,
     /// The digest of the tool's definition, when the protocol has one.
     pub tool_pin: Option<Digest>,
+    /// Whether it can be carried out with other arguments, or has to be.
+    pub arguments: Arguments,
+}
+
+/// The arguments that an intent is carried out with.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Arguments {
+    /// Those that it came with, and no others.
+    #[default]
+    AsGiven,
+    /// Others, if a reviewer changes them. Whoever sets this must carry out what [`crate::Permit::edited`] says.
+    Replaceable,
+    /// What a reviewer made of them.
+    Replaced(Arc<Replaced>),
+}
+
+/// What reviewers made of the arguments of an operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replaced {
+    /// All the arguments, as they are now.
+    pub arguments: Object,
+    /// Who changed what, in order.
+    pub edits: Vec<MadeEdit>,
+}
+
+/// One reviewer's changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MadeEdit {
+    /// The approval that they were asked for.
+    pub approval: ApprovalId,
+    /// Who.
+    pub by: PersonId,
+    /// What they changed.
+    pub changes: Vec<ArgumentChange>,
+    /// Why.
+    pub reason: Option<String>,
 }
 
 /// An intent that has been read under a bundle: its operation, and the form of it that is authorised.
@@ -141,6 +178,7 @@ pub(crate) struct Matter {
     pub(crate) provenance: Provenance,
     pub(crate) asserted_subject: Option<Subject>,
     pub(crate) tool_pin: Option<Digest>,
+    pub(crate) arguments: Arguments,
     pub(crate) span: Span,
     /// The `traceparent` of [`Self::span`], or the caller's own when nothing is traced here.
     pub(crate) trace: Option<String>,
@@ -175,6 +213,7 @@ impl Matter {
             provenance: intent.provenance.clone().bounded(),
             asserted_subject: intent.asserted_subject.clone(),
             tool_pin: intent.tool_pin,
+            arguments: intent.arguments.clone(),
             span: span.clone(),
             trace,
             bound,
@@ -213,6 +252,13 @@ impl Matter {
         let provenance = redacted_provenance(self.provenance.clone(), redaction);
         if provenance != Provenance::default() {
             body.insert("provenance".to_owned(), json!(provenance));
+        }
+        if let Arguments::Replaced(replaced) = &self.arguments {
+            let edit = |edit: &MadeEdit| {
+                let pointers: Vec<_> = edit.changes.iter().map(|change| change.pointer.as_str()).collect();
+                json!({"approval": edit.approval, "by": edit.by, "changed": pointers})
+            };
+            body.insert("edits".to_owned(), replaced.edits.iter().map(edit).collect());
         }
         if let Some(pin) = self.tool_pin {
             body.insert("tool_pin".to_owned(), json!(pin));

@@ -31,7 +31,7 @@ pub use countersign_policy::mapping::CommandLine;
 pub use denial::{Cause, Denial};
 pub use engine::{Gate, Ports, Settings};
 pub use hold::{Held, HoldError, Waited};
-pub use intent::{Act, Intent, Interceptor};
+pub use intent::{Act, Arguments, Intent, Interceptor};
 pub use permit::{Execution, Outcome, Permit, Produced};
 pub use record::Housekeeper;
 pub use snapshot::{Lease, Snapshot};

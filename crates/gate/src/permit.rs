@@ -14,6 +14,7 @@ use tracing::{Span, error, info_span};
 
 use crate::{
     engine::{Case, Engine},
+    intent::{Arguments, Replaced},
     record::{Finished, Kind, Work, record_outcome},
 };
 
@@ -157,6 +158,15 @@ impl Permit {
     #[must_use]
     pub fn outputs(&self) -> &Outputs {
         self.ticket.case.snapshot.bundle.outputs()
+    }
+
+    /// The arguments to carry it out with, if reviewers changed those that it came with.
+    #[must_use]
+    pub fn edited(&self) -> Option<&Arc<Replaced>> {
+        match &self.ticket.case.matter.arguments {
+            Arguments::Replaced(replaced) => Some(replaced),
+            Arguments::AsGiven | Arguments::Replaceable => None,
+        }
     }
 
     /// The use of the grant that was used up for it.

@@ -7,7 +7,7 @@ use countersign_model::{ApprovalId, Digest, Timestamp};
 use futures::future::BoxFuture;
 use tracing::Span;
 
-use crate::{Interceptor, Outcome, Snapshot, record::Record};
+use crate::{Interceptor, Outcome, Snapshot, intent::MadeEdit, record::Record};
 
 /// Why no policy may be enforced.
 #[derive(Debug, Clone)]
@@ -60,6 +60,9 @@ pub trait ApprovalBroker: Send + Sync {
         known_version: u64,
         timeout: Duration,
     ) -> BoxFuture<'_, Result<Status, BrokerError>>;
+
+    /// What a reviewer made of the arguments of an approval that was superseded; `None` when nobody did.
+    fn edit(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<MadeEdit>, BrokerError>>;
 
     /// Cancels a request that has not been decided yet.
     fn cancel(&self, id: ApprovalId, why: CancelReason) -> BoxFuture<'_, Result<Status, BrokerError>>;

@@ -19,14 +19,15 @@ use crate::{
     frame::{Frame, FrameKind, Lane},
     limits,
     message::{
-        Ack, AuditAck, AuditBatch, BundleAck, CancelApproval, Enrol, Enrolled, Heartbeat, HeartbeatAck,
-        Hello, PushBundle, RefusalCode, Refused, Renew, ReportClaim, ReportOutcome, RevokeApproval, Svid,
-        WaitApproval, Welcome,
+        Ack, AskEdit, AuditAck, AuditBatch, BundleAck, CancelApproval, Enrol, Enrolled, Heartbeat,
+        HeartbeatAck, Hello, ProposedEdit, PushBundle, RefusalCode, Refused, Renew, ReportClaim,
+        ReportOutcome, RevokeApproval, Substitutable, Svid, WaitApproval, Welcome,
     },
     wire::{
-        AckV1, AuditAckV1, AuditBatchV1, BundleAckV1, CancelApprovalV1, EnrolV1, EnrolledV1, FieldError,
-        HeartbeatAckV1, HeartbeatV1, HelloV1, PushBundleV1, RefusedV1, RenewV1, ReportClaimV1,
-        ReportOutcomeV1, RevokeApprovalV1, StatusV1, SubmissionV1, SvidV1, WaitApprovalV1, WelcomeV1,
+        AckV1, AskEditV1, AuditAckV1, AuditBatchV1, BundleAckV1, CancelApprovalV1, EnrolV1, EnrolledV1,
+        FieldError, HeartbeatAckV1, HeartbeatV1, HelloV1, ProposedEditV1, PushBundleV1, RefusedV1, RenewV1,
+        ReportClaimV1, ReportOutcomeV1, RevokeApprovalV1, StatusV1, SubmissionV1, SubstitutableV1, SvidV1,
+        WaitApprovalV1, WelcomeV1,
     },
 };
 
@@ -276,6 +277,9 @@ bodies! {
     ReportClaim: ReportClaim as ReportClaimV1;
     ReportOutcome: ReportOutcome as ReportOutcomeV1;
     RevokeApproval: RevokeApproval as RevokeApprovalV1;
+    SubmitSubstitutable: Substitutable as SubstitutableV1;
+    AskEdit: AskEdit as AskEditV1;
+    ProposedEdit: ProposedEdit as ProposedEditV1;
     AuditBatch: AuditBatch as AuditBatchV1;
     AuditAck: AuditAck as AuditAckV1;
     Heartbeat: Heartbeat as HeartbeatV1;

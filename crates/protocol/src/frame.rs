@@ -5,9 +5,9 @@ use countersign_approval::{Status, Submission};
 use crate::{
     limits,
     message::{
-        Ack, AuditAck, AuditBatch, BundleAck, CancelApproval, Enrol, Enrolled, Heartbeat, HeartbeatAck,
-        Hello, PushBundle, Refused, Renew, ReportClaim, ReportOutcome, RevokeApproval, Svid, WaitApproval,
-        Welcome,
+        Ack, AskEdit, AuditAck, AuditBatch, BundleAck, CancelApproval, Enrol, Enrolled, Heartbeat,
+        HeartbeatAck, Hello, ProposedEdit, PushBundle, Refused, Renew, ReportClaim, ReportOutcome,
+        RevokeApproval, Substitutable, Svid, WaitApproval, Welcome,
     },
 };
 
@@ -138,6 +138,12 @@ frames! {
     ReportOutcome(ReportOutcome) = 15, ASK, SMALL;
     /// The control plane takes an approval back.
     RevokeApproval(RevokeApproval) = 16, TELL, SMALL;
+    /// A sidecar asks for an approval of what it can also run with other arguments.
+    SubmitSubstitutable(Box<Substitutable>) = 17, ASK, limits::MAX_FRAME;
+    /// A sidecar asks what a reviewer made of the arguments.
+    AskEdit(AskEdit) = 18, ASK, SMALL;
+    /// What a reviewer made of them.
+    ProposedEdit(Box<ProposedEdit>) = 19, TELL, limits::MAX_FRAME;
     /// Audit events of a sidecar.
     AuditBatch(AuditBatch) = 20, ASK, limits::MAX_FRAME;
     /// How far the audit events are durable in the ledger.
@@ -169,6 +175,26 @@ impl From<Submission> for Frame {
 impl From<Status> for Frame {
     fn from(status: Status) -> Self {
         Self::ApprovalStatus(Box::new(status))
+    }
+}
+
+impl From<Substitutable> for Frame {
+    fn from(submission: Substitutable) -> Self {
+        Self::SubmitSubstitutable(Box::new(submission))
+    }
+}
+
+impl From<ProposedEdit> for Frame {
+    fn from(edit: ProposedEdit) -> Self {
+        Self::ProposedEdit(Box::new(edit))
+    }
+}
+
+impl TryFrom<Frame> for ProposedEdit {
+    type Error = Frame;
+
+    fn try_from(frame: Frame) -> Result<Self, Frame> {
+        Box::<Self>::try_from(frame).map(|edit| *edit)
     }
 }
 

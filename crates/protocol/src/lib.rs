@@ -24,8 +24,8 @@ mod wire;
 pub use codec::{DecodeError, EncodeError, Encoded, Header, PROTOCOL_VERSION};
 pub use frame::{Frame, FrameKind, Lane};
 pub use message::{
-    Ack, AuditAck, AuditBatch, BundleAck, BundleOutcome, CancelApproval, Enrol, Enrolled, Heartbeat,
-    HeartbeatAck, Hello, PushBundle, RefusalCode, Refused, Renew, ReportClaim, ReportOutcome, RevokeApproval,
-    Svid, WaitApproval, Welcome,
+    Ack, AskEdit, AuditAck, AuditBatch, BundleAck, BundleOutcome, CancelApproval, Enrol, Enrolled, Heartbeat,
+    HeartbeatAck, Hello, ProposedEdit, PushBundle, RefusalCode, Refused, Renew, ReportClaim, ReportOutcome,
+    RevokeApproval, Substitutable, Svid, WaitApproval, Welcome,
 };
 pub use request::{AnswerError, Request};

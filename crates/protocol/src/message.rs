@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use countersign_approval::{CancelReason, Outcome};
+use countersign_approval::{ArgumentChange, CancelReason, Outcome, Submission};
 use countersign_model::{
-    AgentId, AgentName, ApprovalId, Digest, JoinTokenId, Revision, Seconds, Timestamp, TrustDomain,
+    AgentId, AgentName, ApprovalId, Digest, JoinTokenId, PersonId, Revision, Seconds, Timestamp, TrustDomain,
     signing::Jwks,
 };
 
@@ -105,6 +105,28 @@ pub struct WaitApproval {
     pub id: ApprovalId,
     /// The version that the sidecar knows; 0 for none.
     pub known_version: u64,
+}
+
+/// A submission of what its interceptor can also run with other arguments than it came with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Substitutable(pub Submission);
+
+/// A sidecar asks what a reviewer made of the arguments of an approval that was superseded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskEdit {
+    /// The approval.
+    pub id: ApprovalId,
+}
+
+/// What a reviewer made of the arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProposedEdit {
+    /// Who.
+    pub by: PersonId,
+    /// What they changed.
+    pub changes: Vec<ArgumentChange>,
+    /// Why.
+    pub reason: Option<String>,
 }
 
 /// A sidecar gives an approval up.

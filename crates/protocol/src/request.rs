@@ -5,9 +5,9 @@ use countersign_approval::{Status, Submission};
 use crate::{
     frame::{Frame, FrameKind},
     message::{
-        Ack, AuditAck, AuditBatch, BundleAck, CancelApproval, Enrol, Enrolled, Heartbeat, HeartbeatAck,
-        Hello, PushBundle, Refused, Renew, ReportClaim, ReportOutcome, RevokeApproval, Svid, WaitApproval,
-        Welcome,
+        Ack, AskEdit, AuditAck, AuditBatch, BundleAck, CancelApproval, Enrol, Enrolled, Heartbeat,
+        HeartbeatAck, Hello, ProposedEdit, PushBundle, Refused, Renew, ReportClaim, ReportOutcome,
+        RevokeApproval, Substitutable, Svid, WaitApproval, Welcome,
     },
 };
 
@@ -50,6 +50,8 @@ macro_rules! answered_by {
 answered_by! {
     Hello => Welcome;
     Submission => Status;
+    Substitutable => Status;
+    AskEdit => ProposedEdit;
     WaitApproval => Status;
     CancelApproval => Status;
     ReportClaim => Ack;

@@ -54,6 +54,8 @@ pub(crate) fn request(requirements: Vec<Requirement>) -> Request {
             revision: Revision(3),
             tool_pin: None,
             trace: None,
+            substitutable: false,
+            follows: None,
         },
         agent: AgentId::from_bytes([3; 16]),
         agent_name: "deploy-bot".parse().unwrap(),
@@ -62,6 +64,7 @@ pub(crate) fn request(requirements: Vec<Requirement>) -> Request {
         requirements,
         requester_lease: Seconds::new(3_600),
         submitted_at: at(0),
+        edited_by: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ mod fixture;
 
 mod asking;
 mod clocks;
+mod edits;
 mod grants;
 mod properties;
 mod requests;

@@ -1,6 +1,10 @@
-//! `countersign approvals`: list, show, approve, deny, watch.
+//! `countersign approvals`: list, show, approve, deny, edit, watch.
 
-use std::{collections::HashMap, process::ExitCode, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -28,6 +32,7 @@ Examples:
   countersign approvals list --state pending
   countersign approvals show 0199…
   countersign approvals approve 0199… --reason \"checked with the team\"
+  countersign approvals edit 0199… --set /action/properties/amount=50 --reason \"no more than that\"
   countersign approvals watch"
 )]
 pub(crate) struct Arguments {
@@ -69,6 +74,17 @@ enum What {
     Approve(Vote),
     /// Denies.
     Deny(Vote),
+    /// Changes arguments instead of voting. The request is closed, and policy decides anew about the result.
+    Edit {
+        /// The approval's id.
+        id: ApprovalId,
+        /// An argument and its new value in JSON, by its JSON Pointer: `/action/properties/amount=50`.
+        #[arg(long, required = true, value_name = "POINTER=JSON", value_parser = change)]
+        set: Vec<(String, Value)>,
+        /// Why, for the agent, the others and the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
     /// Follows approvals as they come and change.
     Watch,
 }
@@ -189,6 +205,7 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
         What::Show { id } => show(common, &api.get(&format!("/api/v1/approvals/{id}"), &[]).await?)?,
         What::Approve(vote) => cast(common, &api, "approve", vote).await?,
         What::Deny(vote) => cast(common, &api, "deny", vote).await?,
+        What::Edit { id, set, reason } => edit(common, &api, id, set, reason).await?,
         What::Watch => watch(common, &api).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -236,6 +253,30 @@ async fn cast(common: &Common, api: &Api, decision: &str, vote: Vote) -> Result<
         paint.paint(style_of(&approval.state), &approval.state),
         needs(&approval.requirements)
     );
+    Ok(())
+}
+
+/// Reads `POINTER=JSON`.
+fn change(text: &str) -> Result<(String, Value), String> {
+    let (pointer, value) = text.split_once('=').ok_or("write it as POINTER=JSON")?;
+    let value = serde_json::from_str(value).map_err(|error| format!("{value:?} is no JSON: {error}"))?;
+    Ok((pointer.to_owned(), value))
+}
+
+async fn edit(
+    common: &Common,
+    api: &Api,
+    id: ApprovalId,
+    set: Vec<(String, Value)>,
+    reason: Option<String>,
+) -> Result<()> {
+    let changes: BTreeMap<String, Value> = set.into_iter().collect();
+    let body = json!({"changes": changes, "reason": reason});
+    let approval: Value = api.post(&format!("/api/v1/approvals/{id}/edit"), &body).await?;
+    if common.json {
+        return print_json(&approval);
+    }
+    println!("closed; the agent's sidecar asks policy about the changed operation");
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! `/api/v1/approvals`: list, show, wait, vote, cancel, revoke.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Json,
     extract::State,
     response::{IntoResponse, Response},
 };
+use countersign_approval::ArgumentChange;
 use countersign_model::{AgentName, ApprovalId, PersonId, Timestamp};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
@@ -19,7 +20,7 @@ use super::{
     page::{PageOf, page_request},
     problem::{Problem, ProblemDetails},
 };
-use crate::services::{ApprovalFilter, ApprovalView, Ballot, Reviewed, VoteDecision};
+use crate::services::{ApprovalFilter, ApprovalView, Ballot, Proposal, Reviewed, VoteDecision};
 
 /// The longest reason that a vote, a cancellation or a revocation can carry, in characters.
 pub(crate) const MAX_REASON: usize = 2_000;
@@ -170,6 +171,46 @@ pub(crate) async fn vote(
     let ballot = Ballot { decision: body.decision, reason, channel: "api".to_owned(), expected_version };
     let view = state.services.approvals.vote(&actor, id, ballot).await?;
     Ok(tagged(StatusCode::CREATED, view))
+}
+
+/// Other arguments.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EditBody {
+    /// The new values, by JSON Pointers below `/action/properties`.
+    #[schema(value_type = Object)]
+    changes: BTreeMap<String, serde_json::Value>,
+    /// Why, for the agent, the others and the record.
+    reason: Option<String>,
+}
+
+/// Changes arguments instead of voting: the request is closed, and policy decides anew about what came of it.
+/// For those who could approve it; whoever changes them has no vote on the result.
+#[utoipa::path(post, operation_id = "approvals_edit", path = "/api/v1/approvals/{id}/edit", tag = "approvals", request_body = EditBody,
+    params(("id" = String, Path, description = "The approval"),
+           ("If-Match" = Option<String>, Header, description = "The ETag of what you saw"),
+           ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    responses((status = 200, body = ApprovalView), (status = 403, body = ProblemDetails, content_type = "application/problem+json"), (status = 409, body = ProblemDetails, content_type = "application/problem+json"),
+              (status = 412, body = ProblemDetails, content_type = "application/problem+json"), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
+pub(crate) async fn edit(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    PathOf(id): PathOf<ApprovalId>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<EditBody>,
+) -> Result<Response, Problem> {
+    let expected_version = match etag::precondition(&headers)? {
+        Precondition::None => None,
+        Precondition::Version(version) => Some(version),
+    };
+    let change = |(pointer, value)| ArgumentChange { pointer, value };
+    let proposal = Proposal {
+        changes: body.changes.into_iter().map(change).collect(),
+        reason: bounded_reason(body.reason)?,
+        channel: "api".to_owned(),
+        expected_version,
+    };
+    Ok(tagged(StatusCode::OK, state.services.approvals.edit(&actor, id, proposal).await?))
 }
 
 /// Why something is ended.

@@ -70,6 +70,7 @@ impl Routes {
             .get("/api/v1/approvals/{id}/review", READ, approvals::review)
             .get("/api/v1/approvals/{id}/wait", READ, approvals::wait)
             .post("/api/v1/approvals/{id}/votes", VOTE, approvals::vote)
+            .post("/api/v1/approvals/{id}/edit", VOTE, approvals::edit)
             .post("/api/v1/approvals/{id}/cancel", END, approvals::cancel)
             .post("/api/v1/approvals/{id}/revoke", END, approvals::revoke)
     }

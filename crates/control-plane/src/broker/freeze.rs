@@ -4,7 +4,7 @@
 //! certificate's agent, what the requirements are is in the stored bundle, and what is shown must have
 //! the digest that is approved (I12).
 
-use countersign_approval::{Approval, Request, RequestError, Submission, grant::definition_digest};
+use countersign_approval::{Approval, Edit, Request, RequestError, Submission, grant::definition_digest};
 use countersign_model::{
     AgentId, AgentName, ApprovalId, PersonId, Requirement, RequirementName, Revision, Seconds, SpiffeId,
     Timestamp, TrustDomain,
@@ -32,6 +32,8 @@ pub(crate) struct Circumstances {
     pub(crate) requester_lease: Seconds,
     /// The time.
     pub(crate) now: Timestamp,
+    /// The request whose arguments somebody changed into these, and who has changed them so far.
+    pub(crate) follows: Option<(Request, Edit)>,
 }
 
 /// Why a submission is not put to people.
@@ -48,6 +50,9 @@ pub(crate) enum FreezeError {
     /// The requirement is another one by now, so people would be asked under rules that are no longer in force (I7).
     #[error("requirement {0} has changed since; evaluate the operation again under the policy in force")]
     Outdated(RequirementName),
+    /// It says that it is what a reviewer made of another request, and is not.
+    #[error("it is not what a reviewer made of the request that it names")]
+    NotTheEdit,
     /// The request itself does not hold.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -64,8 +69,8 @@ pub(crate) fn freeze<'a>(
 ) -> Result<Request, FreezeError> {
     let requirements = resolve(&submission, named, current)?;
     submission.provenance = submission.provenance.bounded();
-    let Circumstances { id, trust_domain, requester_lease, now } = circumstances;
-    let request = Request {
+    let Circumstances { id, trust_domain, requester_lease, now, follows } = circumstances;
+    let mut request = Request {
         id,
         submission,
         agent: requester.agent,
@@ -75,7 +80,15 @@ pub(crate) fn freeze<'a>(
         requirements,
         requester_lease,
         submitted_at: now,
+        edited_by: Vec::new(),
     };
+    if let Some((from, edit)) = follows {
+        if !edit.led_to(&from, &request) {
+            return Err(FreezeError::NotTheEdit);
+        }
+        request.edited_by = from.edited_by;
+        request.edited_by.push(edit.by);
+    }
     request.check()?;
     Ok(request)
 }
@@ -135,6 +148,8 @@ mod tests {
             revision: Revision(1),
             tool_pin: None,
             trace: None,
+            substitutable: false,
+            follows: None,
         }
     }
 
@@ -153,6 +168,7 @@ mod tests {
             trust_domain: "example.org".parse().unwrap(),
             requester_lease: Seconds::new(60),
             now: Timestamp::from_millis(0),
+            follows: None,
         };
         let find =
             |all: &'_ [Requirement], name: &RequirementName| all.iter().position(|one| one.name == *name);

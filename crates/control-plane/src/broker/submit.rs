@@ -1,14 +1,14 @@
 //! From a sidecar's submission to the approval that people are asked for: a new one, or the one that asks
 //! the very same already.
 
-use countersign_approval::{Approval, Input, Phase, Request, Status, Submission};
+use countersign_approval::{Approval, Edit, Input, Phase, Request, Status, Submission};
 use countersign_audit::{EventDraft, kind};
 use countersign_model::{ApprovalId, SpiffeId, Timestamp};
 use countersign_store::{By, Change, CommandError, StoreError};
 use serde_json::json;
 use tracing::Instrument;
 
-use super::{Broker, Circumstances, Requester, SubmitError, crowd::Admission, freeze, spans};
+use super::{Broker, Circumstances, FreezeError, Requester, SubmitError, crowd::Admission, freeze, spans};
 use crate::{clock::entropy, distribution::load_edition, trace::trace_id};
 
 impl Broker {
@@ -64,12 +64,17 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Request, SubmitError> {
         let current = self.catalogue.active().ok_or(SubmitError::NoPolicy)?;
+        let follows = match submission.follows {
+            Some(id) => Some(self.edit_of(id).await?.ok_or(FreezeError::NotTheEdit)?),
+            None => None,
+        };
         let named = load_edition(&self.store, &self.catalogue, submission.revision).await?;
         let circumstances = Circumstances {
             id: ApprovalId::new(now, entropy()?),
             trust_domain: self.own_id.trust_domain().clone(),
             requester_lease: self.requester_lease,
             now,
+            follows,
         };
         Ok(freeze::freeze(
             submission,
@@ -78,6 +83,12 @@ impl Broker {
             |name| named.bundle.requirement(name),
             |name| current.bundle.requirement(name),
         )?)
+    }
+
+    /// What a reviewer made of a request.
+    async fn edit_of(&self, id: ApprovalId) -> Result<Option<(Request, Edit)>, StoreError> {
+        let found = self.store.approval(id).await?;
+        Ok(found.and_then(|found| Some((found.request, found.edited?))))
     }
 
     /// What waits for people already and asks the very same, under another key: a sidecar that was

@@ -264,6 +264,8 @@ fn request(n: u8) -> Request {
         revision: Revision(1),
         tool_pin: None,
         trace: None,
+        substitutable: false,
+        follows: None,
     };
     Request {
         id: id(n),
@@ -275,6 +277,7 @@ fn request(n: u8) -> Request {
         requirements: vec![requirement],
         requester_lease: Seconds::new(60),
         submitted_at: START,
+        edited_by: Vec::new(),
     }
 }
 

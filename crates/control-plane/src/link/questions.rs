@@ -5,11 +5,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use countersign_approval::Input;
+use countersign_approval::{Edit, Input, Submission};
 use countersign_model::ApprovalId;
 use countersign_protocol::{
-    Ack, AuditAck, AuditBatch, BundleOutcome, CancelApproval, Frame, Heartbeat, HeartbeatAck, RefusalCode,
-    Refused, Renew, ReportClaim, ReportOutcome, Svid, WaitApproval,
+    Ack, AskEdit, AuditAck, AuditBatch, BundleOutcome, CancelApproval, Frame, Heartbeat, HeartbeatAck,
+    ProposedEdit, RefusalCode, Refused, Renew, ReportClaim, ReportOutcome, Svid, WaitApproval,
 };
 use countersign_store::{AgentRefusal, ApplyRefusal, By, Change, CommandError, IngestRefusal, SubmitRefusal};
 use countersign_transport::{Exchange, ExchangeError};
@@ -60,12 +60,9 @@ impl Desk {
     async fn answer_now(&self, admitted: &Admitted, asked: Frame) -> Result<Frame, Refused> {
         let peer = &admitted.peer;
         match asked {
-            Frame::SubmitApproval(submission) => {
-                let requester =
-                    Requester { agent: peer.agent, name: peer.name.clone(), owner: peer.owner.clone() };
-                let status = self.broker.submit(requester, *submission).await;
-                status.map(Frame::from).map_err(|error| refused_submission(&error))
-            }
+            Frame::SubmitApproval(submission) => self.submit(peer, *submission).await,
+            Frame::SubmitSubstitutable(submission) => self.submit(peer, submission.0).await,
+            Frame::AskEdit(AskEdit { id }) => self.edit(peer, id).await.map(Frame::from),
             Frame::CancelApproval(CancelApproval { id, why }) => {
                 self.change(peer, id, Input::Cancel { why }).await?;
                 let status = self.broker.wait(peer.agent, id, 0, Duration::ZERO).await;
@@ -87,6 +84,20 @@ impl Desk {
                 message: format!("{} is not a question", other.kind().as_str()),
             }),
         }
+    }
+
+    async fn submit(&self, peer: &Peer, submission: Submission) -> Result<Frame, Refused> {
+        let requester = Requester { agent: peer.agent, name: peer.name.clone(), owner: peer.owner.clone() };
+        let status = self.broker.submit(requester, submission).await;
+        status.map(Frame::from).map_err(|error| refused_submission(&error))
+    }
+
+    async fn edit(&self, peer: &Peer, id: ApprovalId) -> Result<ProposedEdit, Refused> {
+        let found = self.broker.approval(id).await.map_err(|error| refused_change(&error))?;
+        let edit = found.edited.filter(|_| found.request.agent == peer.agent);
+        let none = || Refused { code: RefusalCode::NotFound, message: "nobody has edited it".to_owned() };
+        let Edit { by, changes, reason, .. } = edit.ok_or_else(none)?;
+        Ok(ProposedEdit { by, changes, reason })
     }
 
     async fn wait(&self, peer: &Peer, wait: WaitApproval) -> Result<Frame, Refused> {

@@ -41,6 +41,8 @@ fn approval(number: u8, operation: Value, provenance: Provenance) -> Approval {
         revision: Revision(1),
         tool_pin: None,
         trace: None,
+        substitutable: false,
+        follows: None,
     };
     let request = Request {
         id: ApprovalId::from_bytes([number; 16]),
@@ -52,6 +54,7 @@ fn approval(number: u8, operation: Value, provenance: Provenance) -> Approval {
         requirements: vec![requirement],
         requester_lease: Seconds::new(60),
         submitted_at: NOW,
+        edited_by: Vec::new(),
     };
     Approval::open(request).unwrap().0
 }

@@ -36,6 +36,9 @@ impl ApprovalView {
             requirements: requirements(approval),
             votes: approval.votes.iter().map(vote_view).collect(),
             submitted_at: request.submitted_at,
+            editable: submission.substitutable && approval.phase() == Phase::Pending,
+            edited: approval.edited.as_ref().map(Into::into),
+            follows: submission.follows,
             asked: approval.asked(),
             decide_by: request.decide_by(),
             grant: approval.terms.as_ref().map(|terms| GrantView {
@@ -158,7 +161,10 @@ pub(super) fn refusal_code(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::MachineCredential => "machine_credential",
         Refusal::AgentCredential => "agent_credential",
-        Refusal::Initiator | Refusal::Owner => "self_approval",
+        Refusal::Initiator | Refusal::Owner | Refusal::Editor => "self_approval",
+        Refusal::EditsNotYours => "not_eligible",
+        Refusal::NotEditable => "not_editable",
+        Refusal::Edit(_) => "not_an_edit",
         Refusal::NotReviewer => "not_a_reviewer",
         Refusal::NotEligible { .. } => "not_eligible",
         Refusal::AssuranceTooLow(_) => "assurance_too_low",

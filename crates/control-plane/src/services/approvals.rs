@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
 use super::{
-    MissingRight, Page, PageRequest, Parts,
+    EditView, MissingRight, Page, PageRequest, Parts,
     approval_view::{refusal_code, voter},
     passkeys::Confirmed,
     require,
@@ -163,6 +163,13 @@ pub struct ApprovalView {
     /// When it was submitted.
     #[schema(value_type = String)]
     pub submitted_at: Timestamp,
+    /// Whether its arguments can be changed, by those who could approve it.
+    pub editable: bool,
+    /// What a reviewer made of the arguments, which ended it.
+    pub edited: Option<EditView>,
+    /// The approval whose arguments were changed into these.
+    #[schema(value_type = Option<String>)]
+    pub follows: Option<ApprovalId>,
     /// How often it was asked: the same again, while it is pending, is no other request.
     pub asked: u32,
     /// Until when it can be decided.
@@ -497,7 +504,7 @@ impl Approvals {
         Ok(self.parts.hub.subscribe())
     }
 
-    fn view(&self, approval: &Approval, actor: &Actor) -> ApprovalView {
+    pub(super) fn view(&self, approval: &Approval, actor: &Actor) -> ApprovalView {
         ApprovalView::of(approval, actor, self.parts.clock.now())
     }
 }

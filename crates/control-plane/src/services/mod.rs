@@ -8,6 +8,7 @@ mod approval_view;
 mod approvals;
 mod audit;
 mod channels;
+mod edits;
 mod overview;
 mod page;
 mod passkeys;
@@ -26,6 +27,7 @@ pub use audit::{
     Audit, AuditError, AuditFilter, CheckpointView, ConsistencyView, EventView, ExportStream, InclusionView,
 };
 pub use channels::{ChannelError, ChannelState, ChannelView, Channels};
+pub use edits::{EditView, Proposal};
 pub use overview::{Overview, SettingsGroup, SettingsService};
 pub use page::{Page, PageRequest};
 pub use passkeys::{Asked, PasskeyError, PasskeyView, Passkeys};

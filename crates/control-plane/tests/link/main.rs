@@ -9,6 +9,7 @@
 )]
 
 mod approvals;
+mod edits;
 mod enrolment;
 mod flood;
 mod garbage;

@@ -195,6 +195,8 @@ pub(crate) fn submission(key: &str, action: &str, requirement: &str, revision: u
         revision: Revision(revision),
         tool_pin: None,
         trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        substitutable: false,
+        follows: None,
     }
 }
 

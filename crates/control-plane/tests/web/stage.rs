@@ -213,6 +213,8 @@ impl Stage {
             revision: self.revision,
             tool_pin: None,
             trace: None,
+            substitutable: false,
+            follows: None,
         };
         self.link.request(submission).await.unwrap().id.to_string()
     }

@@ -9,7 +9,11 @@ use countersign_model::{
 };
 
 use super::Question;
-use crate::{Act, Intent, engine::Case, intent::redacted_provenance};
+use crate::{
+    Act, Intent,
+    engine::Case,
+    intent::{Arguments, redacted_provenance},
+};
 
 /// An operation that may run once people have approved it.
 #[derive(Clone)]
@@ -141,6 +145,11 @@ impl Held {
             revision: self.case.snapshot.revision,
             tool_pin: self.case.matter.tool_pin,
             trace: trace.or_else(|| self.case.matter.trace.clone()),
+            substitutable: self.intent.arguments != Arguments::AsGiven,
+            follows: match &self.intent.arguments {
+                Arguments::Replaced(replaced) => replaced.edits.last().map(|edit| edit.approval),
+                Arguments::AsGiven | Arguments::Replaceable => None,
+            },
         }
     }
 }

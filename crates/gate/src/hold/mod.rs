@@ -27,12 +27,13 @@ use tokio::sync::{mpsc::OwnedPermit, watch};
 use tracing::{Instrument, Span, field, info_span, warn};
 
 use crate::{
-    Answer, Cause, Gate,
+    Answer, Cause, Denial, Gate,
     engine::{Case, Engine},
     ports::BrokerError,
     record::Work,
 };
 
+mod edit;
 mod held;
 mod pending;
 
@@ -230,6 +231,10 @@ impl Engine {
                 other => other?,
             };
             let answers = self.pending.attach(held.question(), &status, self.ports.clock.now());
+            let may_be_edited = status.cancelled == Some(CancelReason::Superseded) && held.is_replaceable();
+            if may_be_edited {
+                return Ok(status);
+            }
             if answers && self.is_spent(held, &status) {
                 self.pending.forget(held.question(), status.id);
             } else if answers || last {
@@ -256,6 +261,32 @@ impl Engine {
         mut progress: impl FnMut(&Status) + Send,
         span: &Span,
     ) -> Answer {
+        let asked = held.question();
+        let edited = self.pending.edit_of(asked, self.ports.clock.now());
+        if let Some(edited) = edited.filter(|_| held.is_replaceable()) {
+            match self.reconsider(&held, &edited).await {
+                Answer::Held(other) => held = other,
+                answer => {
+                    self.pending.forget_edit(asked);
+                    return answer;
+                }
+            }
+        }
+        let answer = self.hold_out(held, &mut progress, span).await;
+        let goes_on =
+            |denial: &Denial| denial.cause.is_transient() || matches!(denial.cause, Cause::Refused(_));
+        if !matches!(&answer, Answer::Denied(denial) if goes_on(denial)) {
+            self.pending.forget_edit(asked);
+        }
+        answer
+    }
+
+    async fn hold_out(
+        self: &Arc<Self>,
+        mut held: Held,
+        progress: &mut (impl FnMut(&Status) + Send),
+        span: &Span,
+    ) -> Answer {
         for _ in 0..MAX_ROUNDS {
             let Some(place) = self.reserve() else {
                 return self.refuse_hold(&held, Cause::Busy, None).await;
@@ -267,7 +298,7 @@ impl Engine {
             };
             span.record(names::attribute::APPROVAL_ID, field::display(status.id));
             let waiter = Waiter::new(self, status.id, place);
-            match self.wait_out(held, status, waiter, &mut progress, span).await {
+            match self.wait_out(held, status, waiter, progress, span).await {
                 Next::Done(answer) => return answer,
                 Next::Ask(other) => held = other,
             }
@@ -362,6 +393,9 @@ impl Engine {
         let Some(cause) = cause_of(status) else {
             return self.use_grant(held, status).await;
         };
+        if status.cancelled == Some(CancelReason::Superseded) && held.is_replaceable() {
+            return self.superseded(held, status).await;
+        }
         if status.cancelled == Some(CancelReason::RequesterGone) {
             // Whoever asked first is gone, or was taken for it. Somebody is here who waits.
             return self.ask_anew(held, status.id).await;

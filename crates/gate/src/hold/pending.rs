@@ -2,11 +2,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use countersign_approval::{Phase, Status, Submission};
 use countersign_model::{ApprovalId, Digest, RequirementName, Seconds, Timestamp, provenance::Initiator};
+
+use crate::Intent;
 
 /// What people are asked. Two operations that differ in any of it are two questions: an answer that is
 /// given for one initiating human is none for another (I3), nor for a tool that has changed since.
@@ -52,6 +54,8 @@ struct State {
     waiters: HashMap<ApprovalId, usize>,
     /// Requests whose last waiter was sent away to come again: his leaving ends nothing.
     staying: HashSet<ApprovalId>,
+    /// What reviewers made of a question whose asker may come back with it.
+    edits: HashMap<Question, (Arc<Intent>, Timestamp)>,
 }
 
 struct Entry {
@@ -145,6 +149,28 @@ impl Pending {
         if state.entries.get(&question).is_some_and(same) {
             state.entries.remove(&question);
         }
+    }
+
+    /// Remembers what reviewers made of a question.
+    pub(crate) fn remember_edit(&self, question: Question, intent: &Arc<Intent>, now: Timestamp) {
+        let mut state = self.lock();
+        state.edits.retain(|_, (_, until)| now < *until);
+        if state.edits.len() >= self.limit {
+            // Whoever comes back for any of them is asked about anew.
+            state.edits.clear();
+        }
+        state.edits.insert(question, (Arc::clone(intent), now.plus(self.refusal_stands)));
+    }
+
+    /// What reviewers made of a question, while that is neither run nor over.
+    pub(crate) fn edit_of(&self, question: Question, now: Timestamp) -> Option<Arc<Intent>> {
+        let state = self.lock();
+        state.edits.get(&question).filter(|(_, until)| now < *until).map(|(intent, _)| Arc::clone(intent))
+    }
+
+    /// What reviewers made of a question has run, or is over.
+    pub(crate) fn forget_edit(&self, question: Question) {
+        self.lock().edits.remove(&question);
     }
 
     /// Forgets whatever was asked for an operation.

@@ -1,6 +1,6 @@
 //! From an AuthZEN request to an intent.
 
-use countersign_gate::{Act, Gate, Intent, Interceptor};
+use countersign_gate::{Act, Arguments, Gate, Intent, Interceptor};
 use countersign_model::{
     ApprovalId, Object, Operation, Projection, Provenance, Subject, provenance::Initiator,
 };
@@ -53,6 +53,7 @@ pub(super) fn evaluation(
         asserted_subject,
         trace: trace.map(str::to_owned),
         tool_pin: None,
+        arguments: Arguments::AsGiven,
     };
     Ok(Asked { intent, approval })
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign_gate::{Act, Intent, Interceptor};
+use countersign_gate::{Act, Arguments, Intent, Interceptor};
 use countersign_model::{Object, Provenance};
 use countersign_policy::mapping::CommandLine;
 use serde_json::json;
@@ -63,6 +63,7 @@ pub fn intent(
         asserted_subject: None,
         trace,
         tool_pin: None,
+        arguments: Arguments::AsGiven,
     }
 }
 

@@ -1,6 +1,6 @@
 //! From what a hook submits to what the gate decides about, on the sidecar's side.
 
-use countersign_gate::{Act, Intent, Interceptor};
+use countersign_gate::{Act, Arguments, Intent, Interceptor};
 use countersign_model::{Action, Object, Operation, Projection, Provenance, Resource, Subject};
 use countersign_policy::mapping::{ACTION_UNCLEAR, CommandLine, PROGRAM_TYPE};
 use http::Uri;
@@ -47,7 +47,15 @@ pub fn intent(
             Act::Several { whole: Box::new(whole), parts }
         }
     };
-    Intent { interceptor: Interceptor::Hook, act, provenance, asserted_subject: None, trace, tool_pin: None }
+    Intent {
+        interceptor: Interceptor::Hook,
+        act,
+        provenance,
+        asserted_subject: None,
+        trace,
+        tool_pin: None,
+        arguments: Arguments::AsGiven,
+    }
 }
 
 /// What every operation of a hook says about where it comes from.

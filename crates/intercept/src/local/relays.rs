@@ -35,6 +35,7 @@ use crate::mcp::{
     revision,
     ruling::{self, Asked, Call, Pin},
     servers::{ServerError, Servers},
+    substitute::substitute,
 };
 
 /// The most relays that are remembered. The one that was heard of longest ago goes first; when it comes back
@@ -220,7 +221,20 @@ impl Desk {
         let Submitted { call, direction, origin, .. } = &submitted;
         let answer = known.decide(*direction, &call.method, call.params.as_deref(), origin).await;
         match self.settle(answer, Some(submitted.patience), events).await {
-            Settled::Permitted(permit) => self.forward(submitted, pin, instead, *permit, events).await,
+            Settled::Permitted(permit) => {
+                let text = instead.as_deref().unwrap_or(&message.text);
+                match substitute(&mut submitted.call, text, &permit) {
+                    Ok(edited) => {
+                        self.forward(submitted, pin, edited.or(instead), *permit, events).await;
+                    }
+                    Err(unfit) => {
+                        permit.consume().finish(Outcome::Failed { detail: unfit.to_string() }).await;
+                        let denied =
+                            answered(ruling::not_let_through(&submitted.call.id, &unfit.to_string()));
+                        say(events, denied).await;
+                    }
+                }
+            }
             Settled::Denied(denied) => say(events, Event::Denied(denied)).await,
             Settled::Pending { status, .. } if *direction == Direction::ToServer => {
                 say(

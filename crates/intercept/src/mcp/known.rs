@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use countersign_gate::{Act, Answer, Denial, Gate, Intent, Interceptor, Permit};
+use countersign_gate::{Act, Answer, Arguments, Denial, Gate, Intent, Interceptor, Permit};
 use countersign_model::Provenance;
 use countersign_policy::outputs::{OutputRules, ResultOf};
 use serde_json::{Value, json};
@@ -112,9 +112,14 @@ impl Known {
             }
             _ => {}
         }
+        let arguments = match &act {
+            Act::Tool { .. } => Arguments::Replaceable,
+            _ => Arguments::AsGiven,
+        };
         Ok(Intent {
             interceptor: Interceptor::Mcp,
             act,
+            arguments,
             provenance: origin.provenance.clone(),
             asserted_subject: None,
             trace: trace.or_else(|| origin.trace.clone()),
@@ -179,7 +184,7 @@ impl Known {
             Some(Pin::Instructions(digest)) => *digest,
             Some(Pin::Tool(..)) | None => None,
         };
-        Asked { call, rules, instructions }
+        Asked { call, rules, instructions, edited: permit.edited().cloned() }
     }
 
     /// Takes a state of ours out of a request that is made again, so that it is the one that it was. Returns

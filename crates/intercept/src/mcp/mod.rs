@@ -53,6 +53,7 @@ pub(crate) mod revision;
 pub(crate) mod ruling;
 pub mod servers;
 mod state;
+pub(crate) mod substitute;
 mod tasks;
 
 use std::time::Duration;

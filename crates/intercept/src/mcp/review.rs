@@ -10,6 +10,7 @@ use super::{
     known::{Known, Origin},
     lists, outputs, questions,
     ruling::{Asked, connects},
+    substitute,
 };
 
 /// What becomes of a message of the server's.
@@ -50,9 +51,15 @@ impl Known {
             Verdict::Pass => lists::filtered(self, call, context, answer),
             refused => refused,
         };
-        match verdict {
+        let (verdict, ruled) = match verdict {
             Verdict::Pass => outputs::apply(asked, answer),
             other => (other, None),
-        }
+        };
+        let told = match &verdict {
+            Verdict::Pass => substitute::tell(asked, answer),
+            Verdict::Instead(instead) => substitute::tell(asked, instead),
+            Verdict::Drop => None,
+        };
+        (told.map_or(verdict, Verdict::Instead), ruled)
     }
 }

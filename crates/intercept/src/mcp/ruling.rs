@@ -1,6 +1,8 @@
 //! What policy says about a message, and what its sender is told when that is no.
 
-use countersign_gate::{Denial, Execution, Held, Permit, Status};
+use std::sync::Arc;
+
+use countersign_gate::{Denial, Execution, Held, Permit, Status, intent::Replaced};
 use countersign_model::{ApprovalId, Digest, EvaluationId, Timestamp};
 use countersign_policy::outputs::OutputRules;
 use serde_json::{Value, json};
@@ -38,6 +40,8 @@ pub(crate) struct Asked {
     pub(super) rules: OutputRules,
     /// The new instructions of the server that policy knew of.
     pub(super) instructions: Option<Digest>,
+    /// What reviewers made of its arguments.
+    pub(super) edited: Option<Arc<Replaced>>,
 }
 
 /// What a request relies on, as it was when it was decided about.
@@ -52,13 +56,14 @@ pub(crate) enum Pin {
 impl Asked {
     /// A request that policy does not look at.
     pub(crate) fn unruled(call: Call) -> Self {
-        Self { call, rules: OutputRules::default(), instructions: None }
+        Self { call, rules: OutputRules::default(), instructions: None, edited: None }
     }
 
     /// Which answers to it have to be looked at before the client sees them.
     pub(crate) fn review(&self) -> Review {
         let method = &self.call.method;
-        if lists::is_list(method) || connects(method) || !self.rules.is_empty() {
+        let is_told_of = !self.rules.is_empty() || self.edited.is_some();
+        if lists::is_list(method) || connects(method) || is_told_of {
             Review::Every
         } else {
             Review::Concerning

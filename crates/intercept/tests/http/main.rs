@@ -10,6 +10,7 @@
 
 mod answers;
 mod asking;
+mod editing;
 mod holding;
 mod listing;
 #[path = "../common/outputs.rs"]

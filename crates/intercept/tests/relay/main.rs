@@ -13,6 +13,7 @@ mod asking;
 mod batches;
 #[path = "../common/mod.rs"]
 mod common;
+mod editing;
 mod holding;
 mod listing;
 #[path = "../common/outputs.rs"]

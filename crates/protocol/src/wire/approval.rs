@@ -199,6 +199,8 @@ impl TryFrom<SubmissionV1> for Submission {
             revision: Revision(from.revision),
             tool_pin: from.tool_pin.map(Digest::from_bytes),
             trace: owned(from.trace),
+            substitutable: false,
+            follows: None,
         })
     }
 }

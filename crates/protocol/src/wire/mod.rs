@@ -3,6 +3,7 @@
 
 mod approval;
 mod bounded;
+mod edit;
 mod enrol;
 mod link;
 
@@ -11,6 +12,7 @@ pub(crate) use approval::{
     WaitApprovalV1,
 };
 pub(crate) use bounded::FieldError;
+pub(crate) use edit::{AskEditV1, ProposedEditV1, SubstitutableV1};
 pub(crate) use enrol::{EnrolV1, EnrolledV1, RenewV1, SvidV1};
 pub(crate) use link::{
     AckV1, AuditAckV1, AuditBatchV1, BundleAckV1, HeartbeatAckV1, HeartbeatV1, HelloV1, PushBundleV1,

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use countersign_approval::{CancelReason, Outcome, Phase, Progress, Status, Submission};
+use countersign_approval::{ArgumentChange, CancelReason, Outcome, Phase, Progress, Status, Submission};
 use countersign_model::{
     AgentId, ApprovalId, DecidingPolicy, Digest, EvaluationId, JoinTokenId, PolicyEffect, Provenance,
-    RequirementKind, Revision, Seconds, Timestamp, provenance::Initiator, signing::SigningKey,
+    RequirementKind, Revision, Seconds, Timestamp, provenance::Initiator, signing::SigningKey, strict_json,
 };
 use countersign_protocol::{
-    Ack, AuditAck, AuditBatch, BundleAck, BundleOutcome, CancelApproval, Enrol, Enrolled, Frame, Heartbeat,
-    HeartbeatAck, Hello, PushBundle, RefusalCode, Refused, Renew, ReportClaim, ReportOutcome, RevokeApproval,
-    Svid, WaitApproval, Welcome,
+    Ack, AskEdit, AuditAck, AuditBatch, BundleAck, BundleOutcome, CancelApproval, Enrol, Enrolled, Frame,
+    Heartbeat, HeartbeatAck, Hello, ProposedEdit, PushBundle, RefusalCode, Refused, Renew, ReportClaim,
+    ReportOutcome, RevokeApproval, Substitutable, Svid, WaitApproval, Welcome,
 };
 
 pub(crate) fn at() -> Timestamp {
@@ -46,6 +46,8 @@ pub(crate) fn submission() -> Submission {
         revision: Revision(300),
         tool_pin: Some(Digest::of(b"tool")),
         trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+        substitutable: false,
+        follows: None,
     }
 }
 
@@ -108,6 +110,17 @@ fn approvals() -> Vec<Frame> {
         ReportClaim { id: approval(1), use_number: 1, at: at() }.into(),
         ReportOutcome { id: approval(1), use_number: 2, outcome: Outcome::OutcomeUnknown, at: at() }.into(),
         RevokeApproval { id: approval(1), reason: "taken back".to_owned() }.into(),
+        Substitutable(Submission { substitutable: true, follows: Some(approval(2)), ..submission() }).into(),
+        AskEdit { id: approval(1) }.into(),
+        ProposedEdit {
+            by: "reviewer-one@example.com".parse().unwrap(),
+            changes: vec![ArgumentChange {
+                pointer: "/action/properties/amount".to_owned(),
+                value: strict_json::parse(br#"{"minor":5000}"#).unwrap(),
+            }],
+            reason: Some("half of it".to_owned()),
+        }
+        .into(),
     ]
 }
 

@@ -11,9 +11,12 @@ mod tracker;
 use std::{sync::Arc, time::Duration};
 
 use countersign_approval::{CancelReason, Status, Submission};
-use countersign_gate::ports::{ApprovalBroker, BrokerError, Clock};
+use countersign_gate::{
+    intent::MadeEdit,
+    ports::{ApprovalBroker, BrokerError, Clock},
+};
 use countersign_model::ApprovalId;
-use countersign_protocol::{CancelApproval, RefusalCode, WaitApproval};
+use countersign_protocol::{AskEdit, CancelApproval, ProposedEdit, RefusalCode, Substitutable, WaitApproval};
 use countersign_transport::{Link, RequestError};
 use futures::future::BoxFuture;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -49,7 +52,12 @@ impl LinkBroker {
     async fn submit_until(&self, submission: &Submission, end: Instant) -> Result<Status, BrokerError> {
         loop {
             self.link_up(LINK_GRACE).await?;
-            match self.link.request(submission.clone()).await {
+            let answered = if submission.substitutable {
+                self.link.request(Substitutable(submission.clone())).await
+            } else {
+                self.link.request(submission.clone()).await
+            };
+            match answered {
                 Err(RequestError::Down | RequestError::Exchange(_)) if Instant::now() < end => {}
                 answered => return answered.map_err(refusal),
             }
@@ -111,6 +119,20 @@ impl ApprovalBroker for LinkBroker {
             match known_version {
                 0 => self.look(id, within).await,
                 known => self.watch(id, known, within).await,
+            }
+        })
+    }
+
+    fn edit(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<MadeEdit>, BrokerError>> {
+        Box::pin(async move {
+            self.link_up(LINK_GRACE).await?;
+            let asked = timeout(ANSWER_WITHIN, self.link.request(AskEdit { id }));
+            match asked.await.unwrap_or(Err(RequestError::Down)).map_err(refusal) {
+                Ok(ProposedEdit { by, changes, reason }) => {
+                    Ok(Some(MadeEdit { approval: id, by, changes, reason }))
+                }
+                Err(BrokerError::Unknown) => Ok(None),
+                Err(error) => Err(error),
             }
         })
     }

@@ -17,6 +17,7 @@ pub(super) fn occurred(approval: &Approval, occurrence: Occurrence, by: &By) -> 
         Occurrence::Approved => (kind::APPROVAL_APPROVED, json!({"terms": approval.terms})),
         Occurrence::Denied => (kind::APPROVAL_DENIED, ended(approval)),
         Occurrence::Expired => (kind::APPROVAL_EXPIRED, ended(approval)),
+        Occurrence::Edited => (kind::APPROVAL_EDITED, json!({"edit": approval.edited})),
         Occurrence::Cancelled => (kind::APPROVAL_CANCELLED, ended(approval)),
         Occurrence::Lapsed => (kind::APPROVAL_LAPSED, ended(approval)),
         Occurrence::Revoked => (kind::APPROVAL_REVOKED, ended(approval)),
@@ -65,6 +66,8 @@ fn requested(approval: &Approval) -> Value {
         "policies": submission.policies,
         "revision": submission.revision,
         "tool_pin": submission.tool_pin,
+        "follows": submission.follows,
+        "edited_by": request.edited_by,
     })
 }
 

@@ -10,10 +10,13 @@ use std::{
 };
 
 use countersign_approval::{
-    Approval, CancelReason, GrantClaims, Input, Phase, Request, Status, Submission, VoteDecision, Voter,
-    transition::transition,
+    Approval, ArgumentChange, CancelReason, Edit, GrantClaims, Input, Phase, Request, Status, Submission,
+    VoteDecision, Voter, transition::transition,
 };
-use countersign_gate::ports::{ApprovalBroker, BrokerError};
+use countersign_gate::{
+    intent::MadeEdit,
+    ports::{ApprovalBroker, BrokerError},
+};
 use countersign_model::{
     AgentId, ApprovalId, Assurance, Requirement, Revision, Seconds, SpiffeId, VoteId,
     signing::{Jwks, SigningKey},
@@ -117,16 +120,7 @@ impl FakeControl {
     /// # Panics
     /// When the vote is refused.
     pub fn vote(&self, id: ApprovalId, person: &str, decision: VoteDecision) {
-        let voter = Voter {
-            person: person.parse().unwrap(),
-            groups: vec!["sre".to_owned()],
-            reviewer: true,
-            machine: false,
-            agent: false,
-            channel: "console".to_owned(),
-            method: "local".to_owned(),
-            assurance: Assurance::Console,
-        };
+        let voter = voter(person);
         let vote = VoteId::new(self.clock.now(), self.entropy.bytes());
         self.apply(id, &Input::Vote { id: vote, voter, decision, reason: None });
     }
@@ -139,6 +133,44 @@ impl FakeControl {
     /// The usual reviewer refuses.
     pub fn deny(&self, id: ApprovalId) {
         self.vote(id, "reviewer-one@example.com", VoteDecision::Deny);
+    }
+
+    /// Somebody of the group `sre` changes arguments instead of voting.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub fn edit(&self, id: ApprovalId, pointer: &str, value: serde_json::Value) {
+        let changes = vec![ArgumentChange { pointer: pointer.to_owned(), value }];
+        let reason = Some("not that much".to_owned());
+        self.apply(id, &Input::Edit { voter: voter("editor@example.com"), changes, reason });
+    }
+
+    /// Whether an edit is refused.
+    #[must_use]
+    pub fn refuses_edit(&self, id: ApprovalId, changes: Vec<ArgumentChange>) -> bool {
+        let voter = voter("editor@example.com");
+        self.try_apply(id, &Input::Edit { voter, changes, reason: None }).is_err()
+    }
+
+    /// Takes an edit for one whatever it changes, as a control plane would that is not to be trusted.
+    ///
+    /// # Panics
+    /// When there is no such approval.
+    pub fn force_edit(&self, id: ApprovalId, changes: Vec<ArgumentChange>) {
+        let mut state = self.state.lock().unwrap();
+        let approval = state.approvals.get_mut(&id).expect("an approval");
+        approval.state = countersign_approval::State::Cancelled { why: CancelReason::Superseded };
+        approval.version += 1;
+        approval.edited = Some(Edit {
+            by: "editor@example.com".parse().unwrap(),
+            changes,
+            reason: None,
+            at: self.clock.now(),
+            channel: "console".to_owned(),
+            method: "local".to_owned(),
+        });
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// Something happens to an approval.
@@ -218,6 +250,8 @@ impl FakeControl {
             state.bundles.get(&submission.revision).ok_or_else(|| refused("no such revision".into()))?;
         let found: Option<Vec<Requirement>> =
             submission.requirements.iter().map(|name| bundle.requirement(name).cloned()).collect();
+        let followed = submission.follows.and_then(|id| state.approvals.get(&id)?.edited.as_ref());
+        let edited_by = followed.map(|edit| edit.by.clone()).into_iter().collect();
         let now = self.clock.now();
         let id = ApprovalId::new(now, self.entropy.bytes());
         let key = submission.key.clone();
@@ -230,6 +264,7 @@ impl FakeControl {
             requirements: found.ok_or_else(|| refused("no such requirement".into()))?,
             requester_lease: Seconds::new(3_600),
             submitted_at: now,
+            edited_by,
             submission,
         };
         let (approval, _) = Approval::open(request).map_err(|error| refused(error.to_string()))?;
@@ -244,6 +279,20 @@ impl FakeControl {
         self.reachable()?;
         let state = self.state.lock().unwrap();
         state.approvals.get(&id).map(|approval| self.status(approval)).ok_or(BrokerError::Unknown)
+    }
+}
+
+/// Somebody of the group `sre`.
+fn voter(person: &str) -> Voter {
+    Voter {
+        person: person.parse().unwrap(),
+        groups: vec!["sre".to_owned()],
+        reviewer: true,
+        machine: false,
+        agent: false,
+        channel: "console".to_owned(),
+        method: "local".to_owned(),
+        assurance: Assurance::Console,
     }
 }
 
@@ -274,6 +323,15 @@ impl ApprovalBroker for FakeControl {
                     return Ok(status);
                 }
             }
+        }
+        .boxed()
+    }
+
+    fn edit(&self, id: ApprovalId) -> BoxFuture<'_, Result<Option<MadeEdit>, BrokerError>> {
+        async move {
+            self.reachable()?;
+            let edited = self.state.lock().unwrap().approvals.get(&id).and_then(|found| found.edited.clone());
+            Ok(edited.map(|Edit { by, changes, reason, .. }| MadeEdit { approval: id, by, changes, reason }))
         }
         .boxed()
     }

@@ -13,7 +13,7 @@ mod ports;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use countersign_gate::{
-    Act, Answer, Denial, Gate, Held, Intent, Interceptor, Permit, Ports, Settings, Snapshot,
+    Act, Answer, Arguments, Denial, Gate, Held, Intent, Interceptor, Permit, Ports, Settings, Snapshot,
     ports::Unobserved,
 };
 use countersign_model::{
@@ -265,6 +265,7 @@ pub fn intent(action: &str, properties: Value) -> Intent {
         asserted_subject: None,
         trace: None,
         tool_pin: None,
+        arguments: Arguments::AsGiven,
     }
 }
 

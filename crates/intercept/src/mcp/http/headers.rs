@@ -126,6 +126,35 @@ pub(super) fn argument_mismatch(
     })
 }
 
+/// Has the headers that repeat arguments say what the changed ones are.
+pub(super) fn repeat_arguments(headers: &mut HeaderMap, mirrored: &[Mirrored], params: Option<&str>) {
+    let params: Option<Value> = params.and_then(|params| serde_json::from_str(params).ok());
+    for Mirrored { header, path } in mirrored {
+        let arguments = params.as_ref().and_then(|params| params.get("arguments"));
+        let value =
+            arguments.and_then(|arguments| path.iter().try_fold(arguments, |value, name| value.get(name)));
+        let text = match value {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(encoded(text)),
+            Some(other) => Some(encoded(&other.to_string())),
+        };
+        match text.and_then(|text| HeaderValue::from_str(&text).ok()) {
+            Some(value) => drop(headers.insert(header.clone(), value)),
+            None => drop(headers.remove(header)),
+        }
+    }
+}
+
+/// The reverse of [`decoded`]: what is no plain text, or would be taken for an encoded one, is encoded.
+fn encoded(text: &str) -> String {
+    let is_plain = text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && text.trim() == text;
+    if is_plain && !text.starts_with("=?base64?") {
+        text.to_owned()
+    } else {
+        format!("=?base64?{}?=", BASE64_STANDARD.encode(text))
+    }
+}
+
 fn says(text: &str, value: &Value) -> bool {
     match value {
         Value::String(value) => text == value,

@@ -31,6 +31,7 @@ use crate::{
         lane::Answered,
         revision::Revision,
         ruling::{self, Asked, Call, Pin},
+        substitute::substitute,
     },
 };
 
@@ -287,6 +288,7 @@ impl Job {
     /// answers; nothing when there is neither.
     async fn forwarded(&self, parts: Vec<Part>) -> Option<(Arc<Exchange>, Option<Bytes>, Vec<String>)> {
         let (mut calls, mut raws, mut own) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut headers, mut is_edited) = (self.headers.clone(), false);
         for part in parts {
             match part {
                 Part::Pass(raw) => raws.push(raw),
@@ -305,7 +307,25 @@ impl Job {
                     let detail = "not forwarded: the server has changed what it says of itself".to_owned();
                     permit.consume().finish(Outcome::Failed { detail }).await;
                 }
-                Part::Permitted(Decided { raw, call, place, pin, .. }, permit) => {
+                Part::Permitted(Decided { raw, mut call, place, pin, .. }, permit) => {
+                    let text = std::str::from_utf8(&raw).unwrap_or_default();
+                    let raw = match substitute(&mut call, text, &permit) {
+                        Ok(None) => raw,
+                        Ok(Some(edited)) => {
+                            is_edited = true;
+                            let mirrored =
+                                call.tool().map(|tool| self.server.known.definitions.mirrored(&tool));
+                            let mirrored =
+                                mirrored.filter(|_| self.revision.is_stateless()).unwrap_or_default();
+                            headers::repeat_arguments(&mut headers, &mirrored, call.params.as_deref());
+                            Bytes::from(edited)
+                        }
+                        Err(unfit) => {
+                            own.push(ruling::not_let_through(&call.id, &unfit.to_string()));
+                            permit.consume().finish(Outcome::Failed { detail: unfit.to_string() }).await;
+                            continue;
+                        }
+                    };
                     let asked = self.server.known.asked(call, pin.as_ref(), &permit);
                     if let (Some(_), Some(pin)) = (permit.used(), &pin) {
                         self.server.known.accept(pin);
@@ -329,20 +349,20 @@ impl Job {
         if raws.is_empty() && own.is_empty() {
             return None;
         }
-        let body = self.rebuilt(&raws);
+        let body = self.rebuilt(&raws, is_edited);
         let (server, session) = (Arc::clone(&self.server), Arc::clone(&self.session));
         let mut exchange = Exchange::new(server, session, self.revision, self.own_headers.clone(), calls);
         exchange.is_batch = self.is_batch;
-        exchange.request_headers = self.headers.clone();
+        exchange.request_headers = headers;
         Some((Arc::new(exchange), body, own))
     }
 
-    /// The body as it came, or with what is left of it.
-    fn rebuilt(&self, raws: &[Bytes]) -> Option<Bytes> {
+    /// The body as it came, or with what is left or was made of it.
+    fn rebuilt(&self, raws: &[Bytes], is_edited: bool) -> Option<Bytes> {
         match raws {
             [] => None,
             [one] if !self.is_batch => Some(one.clone()),
-            all if all.len() == self.count => Some(self.body.clone()),
+            all if all.len() == self.count && !is_edited => Some(self.body.clone()),
             some => {
                 let mut body = vec![b'['];
                 body.extend(some.join(&b','));

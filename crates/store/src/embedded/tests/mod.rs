@@ -122,6 +122,8 @@ fn request(n: u8, id: u8) -> Request {
         revision: Revision(1),
         tool_pin: None,
         trace: Some("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01".into()),
+        substitutable: false,
+        follows: None,
     };
     Request {
         id: approval_id(id),
@@ -133,6 +135,7 @@ fn request(n: u8, id: u8) -> Request {
         requirements: vec![requirement()],
         requester_lease: Seconds::new(60),
         submitted_at: NOW,
+        edited_by: Vec::new(),
     }
 }
 

@@ -1,0 +1,245 @@
+//! Changes to an operation's arguments that a reviewer proposes instead of a vote.
+//!
+//! An edit approves nothing. It closes the request: the sidecar applies the changes to what it really has,
+//! evaluates policy again, and what policy then holds is a new request, on which no earlier vote counts.
+//! Whoever changed it has written part of it, and so has no vote on that one (I3).
+
+use countersign_model::{PersonId, RequirementKind, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    clocks::over,
+    request::{MAX_SHORT_TEXT, Request},
+    state::{Approval, CancelReason, State},
+    transition::{Effect, Occurrence, Refusal},
+    vote::{MAX_REASON, VoteDecision, Voter},
+    voting::eligible,
+};
+
+/// Where the arguments are in an operation.
+pub const ARGUMENTS: &str = "/action/properties";
+/// The most changes at a time.
+pub const MAX_CHANGES: usize = 64;
+/// The longest new value, in bytes of JSON.
+pub const MAX_VALUE: usize = 8 * 1024;
+
+/// One argument's new value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArgumentChange {
+    /// Which argument: a JSON Pointer (RFC 6901) below [`ARGUMENTS`].
+    pub pointer: String,
+    /// Its new value.
+    pub value: Value,
+}
+
+impl Eq for ArgumentChange {}
+
+/// What a reviewer made of the arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edit {
+    /// Who.
+    pub by: PersonId,
+    /// What they changed.
+    pub changes: Vec<ArgumentChange>,
+    /// Why.
+    pub reason: Option<String>,
+    /// When.
+    pub at: Timestamp,
+    /// Where.
+    pub channel: String,
+    /// How they had signed in.
+    pub method: String,
+}
+
+/// Why changes cannot be made. Each text is for the person who wants them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// None, or too many.
+    #[error("change from 1 to {MAX_CHANGES} arguments at a time")]
+    Count,
+    /// Not an argument, or none that there is.
+    #[error("{0:?} is no argument of this operation; arguments are JSON Pointers below {ARGUMENTS}")]
+    NoArgument(String),
+    /// What nobody can see, nobody can replace.
+    #[error("{0:?} is redacted, so it cannot be changed")]
+    Redacted(String),
+    /// Two changes of one place.
+    #[error("{0:?} is changed more than once")]
+    Twice(String),
+    /// The same value as before.
+    #[error("{0:?} would stay as it is")]
+    Unchanged(String),
+    /// A value that is too long.
+    #[error("the new value of {0:?} is longer than {MAX_VALUE} bytes")]
+    TooLong(String),
+}
+
+/// Applies changes to an operation's form, whole or not at all. `redacted` are the pointers of what its
+/// reader cannot see.
+///
+/// # Errors
+/// When one of them cannot be made.
+pub fn apply(operation: &Value, changes: &[ArgumentChange], redacted: &[String]) -> Result<Value, EditError> {
+    if !(1..=MAX_CHANGES).contains(&changes.len()) {
+        return Err(EditError::Count);
+    }
+    let mut edited = operation.clone();
+    let mut places: Vec<&str> = Vec::new();
+    for ArgumentChange { pointer, value } in changes {
+        let shown: String = pointer.chars().take(200).collect();
+        let is_argument = is_within(pointer, ARGUMENTS) && pointer.len() > ARGUMENTS.len();
+        if !is_argument {
+            return Err(EditError::NoArgument(shown));
+        }
+        if value.to_string().len() > MAX_VALUE || pointer.len() > MAX_SHORT_TEXT {
+            return Err(EditError::TooLong(shown));
+        }
+        let overlaps = |other: &str| is_within(other, pointer) || is_within(pointer, other);
+        if redacted.iter().any(|secret| overlaps(secret)) {
+            return Err(EditError::Redacted(shown));
+        }
+        if places.iter().any(|place| overlaps(place)) {
+            return Err(EditError::Twice(shown));
+        }
+        let Some(place) = edited.pointer_mut(pointer) else { return Err(EditError::NoArgument(shown)) };
+        if place == value {
+            return Err(EditError::Unchanged(shown));
+        }
+        place.clone_from(value);
+        places.push(pointer);
+    }
+    Ok(edited)
+}
+
+/// Whether a pointer leads to a place or into it.
+fn is_within(pointer: &str, place: &str) -> bool {
+    pointer.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+impl Edit {
+    /// Whether a request is what this edit made of another one: it is by the same agent, and its arguments
+    /// are those of the other with the changes made.
+    #[must_use]
+    pub fn led_to(&self, from: &Request, to: &Request) -> bool {
+        let read = |request: &Request| serde_json::from_str::<Value>(&request.submission.operation).ok();
+        let edited = read(from).and_then(|from| apply(&from, &self.changes, &[]).ok());
+        let arguments = |operation: Option<Value>| operation.and_then(|it| it.pointer(ARGUMENTS).cloned());
+        let (expected, found) = (arguments(edited), arguments(read(to)));
+        from.agent == to.agent && expected.is_some() && expected == found
+    }
+}
+
+/// An edit that is about to be made.
+pub(crate) struct Proposal<'a> {
+    pub(crate) voter: &'a Voter,
+    pub(crate) changes: &'a [ArgumentChange],
+    pub(crate) reason: &'a Option<String>,
+}
+
+impl Approval {
+    /// Closes a request in favour of the same with other arguments.
+    pub(crate) fn edit(&mut self, proposal: &Proposal<'_>, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        let Proposal { voter, changes, reason } = *proposal;
+        // As surely as an approval: an edit may lead to what policy permits by itself.
+        let names = eligible(self, voter, VoteDecision::Approve)?;
+        let approves = |requirement: &countersign_model::Requirement| {
+            requirement.kind == RequirementKind::Approval && names.contains(&requirement.name)
+        };
+        if !self.request.requirements.iter().any(approves) {
+            return Err(Refusal::EditsNotYours);
+        }
+        if self.state != State::Pending {
+            return Err(self.too_late());
+        }
+        if !self.request.submission.substitutable {
+            return Err(Refusal::NotEditable);
+        }
+        if reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON) {
+            return Err(Refusal::ReasonTooLong);
+        }
+        let submission = &self.request.submission;
+        let operation: Value = serde_json::from_str(&submission.operation).unwrap_or_default();
+        apply(&operation, changes, &submission.redacted)?;
+        self.edited = Some(Edit {
+            by: voter.person.clone(),
+            changes: changes.to_vec(),
+            reason: reason.clone(),
+            at: now,
+            channel: voter.channel.clone(),
+            method: voter.method.clone(),
+        });
+        self.close(State::Cancelled { why: CancelReason::Superseded }, now);
+        Ok(over(Occurrence::Edited))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn change(pointer: &str, value: Value) -> ArgumentChange {
+        ArgumentChange { pointer: pointer.to_owned(), value }
+    }
+
+    fn operation() -> Value {
+        json!({
+            "action": {"name": "pay", "properties": {
+                "amount": 500, "to": {"iban": "[redacted]", "name": "x"}, "tags": ["a", "b"]
+            }},
+            "resource": {"id": "r"},
+        })
+    }
+
+    fn secret() -> Vec<String> {
+        vec!["/action/properties/to/iban".to_owned()]
+    }
+
+    #[test]
+    fn arguments_change_and_nothing_else_does() {
+        let changes =
+            [change("/action/properties/amount", json!(50)), change("/action/properties/tags/1", json!("c"))];
+        let edited = apply(&operation(), &changes, &secret()).unwrap();
+        let mut expected = operation();
+        expected["action"]["properties"]["amount"] = json!(50);
+        expected["action"]["properties"]["tags"][1] = json!("c");
+        assert_eq!(edited, expected);
+    }
+
+    #[test]
+    fn what_is_no_visible_argument_is_not_changed() {
+        let refuse = |changes: &[ArgumentChange]| apply(&operation(), changes, &secret()).unwrap_err();
+        for pointer in [
+            "/action/name",
+            "/resource/id",
+            "",
+            "/",
+            "/action/properties",
+            "/action/properties/",
+            "/action/propertiesX",
+            "action/properties/amount",
+            "/action/properties/missing",
+            "/action/properties/tags/2",
+            "/action/properties/tags/-",
+            "/action/properties/tags/01",
+        ] {
+            assert!(matches!(refuse(&[change(pointer, json!(1))]), EditError::NoArgument(_)), "{pointer}");
+        }
+        // Neither the secret itself, nor what it is part of, by which it would be replaced.
+        for pointer in ["/action/properties/to/iban", "/action/properties/to"] {
+            assert!(matches!(refuse(&[change(pointer, json!("x"))]), EditError::Redacted(_)), "{pointer}");
+        }
+        let amount = || change("/action/properties/amount", json!(1));
+        assert!(matches!(refuse(&[amount(), amount()]), EditError::Twice(_)));
+        assert!(matches!(
+            refuse(&[change("/action/properties/amount", json!(500))]),
+            EditError::Unchanged(_)
+        ));
+        assert_eq!(refuse(&[]), EditError::Count);
+        let long = json!("x".repeat(MAX_VALUE));
+        assert!(matches!(refuse(&[change("/action/properties/amount", long)]), EditError::TooLong(_)));
+    }
+}
