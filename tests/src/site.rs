@@ -34,6 +34,7 @@ pub struct Site {
     story: Story,
     link: String,
     settings: Vec<String>,
+    control_settings: Vec<String>,
     folder: tempfile::TempDir,
 }
 
@@ -56,12 +57,26 @@ impl Site {
     ) -> Self {
         let mut site = Self::control_only(edit).await;
         site.settings = settings;
-        let added = json!({ "name": "site-agent", "owner": "owner@example.com" });
-        let added = site.admin().post("/api/v1/agents", &added).await.ok();
-        let token = site.folder.path().join("join-token");
-        fs::write(&token, added["token"].as_str().unwrap_or_else(|| panic!("{added}"))).expect("a file");
-        site.start_sidecar();
+        site.add_sidecar().await;
         site
+    }
+
+    /// Starts both with the story bundle, and more settings for the control plane, as `key=value`.
+    ///
+    /// # Panics
+    /// When one of them does not become ready.
+    pub async fn with_channels(settings: Vec<String>) -> Self {
+        let mut site = Self::control_with(|_| {}, settings).await;
+        site.add_sidecar().await;
+        site
+    }
+
+    async fn add_sidecar(&mut self) {
+        let added = json!({ "name": "site-agent", "owner": "owner@example.com" });
+        let added = self.admin().post("/api/v1/agents", &added).await.ok();
+        let token = self.folder.path().join("join-token");
+        fs::write(&token, added["token"].as_str().unwrap_or_else(|| panic!("{added}"))).expect("a file");
+        self.start_sidecar();
     }
 
     /// Starts a control plane with the story bundle, changed by `edit`, and nothing else.
@@ -69,6 +84,13 @@ impl Site {
     /// # Panics
     /// When it does not become ready.
     pub async fn control_only(edit: impl FnOnce(&mut BTreeMap<String, String>)) -> Self {
+        Self::control_with(edit, Vec::new()).await
+    }
+
+    async fn control_with(
+        edit: impl FnOnce(&mut BTreeMap<String, String>),
+        control_settings: Vec<String>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("people.toml"), PEOPLE).expect("a file");
         let mut site = Self {
@@ -77,6 +99,7 @@ impl Site {
             story: Story { api: "http://127.0.0.1:0".into(), ..Story::default() },
             link: "127.0.0.1:0".into(),
             settings: Vec::new(),
+            control_settings,
             folder,
         };
         site.start_control();
@@ -103,7 +126,7 @@ impl Site {
         let api = self.story.api.trim_start_matches("http://").to_owned();
         let mut command = Command::new(binary("countersign-control"));
         command.arg("--json");
-        for setting in [
+        let usual = [
             format!("data={}", folder.join("control").display()),
             format!("people={}", folder.join("people.toml").display()),
             format!("api.listen={api}"),
@@ -112,8 +135,9 @@ impl Site {
             "times.requester_lease=5s".to_owned(),
             "times.checkpoint=1s".to_owned(),
             "limits.requests_per_agent.count=100000".to_owned(),
-        ] {
-            command.args(["--set", &setting]);
+        ];
+        for setting in usual.iter().chain(&self.control_settings) {
+            command.args(["--set", setting]);
         }
         let (process, first) = Process::start(&mut command);
         let ready: Value = serde_json::from_str(&first).expect("the ready line is JSON");

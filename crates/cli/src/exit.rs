@@ -29,7 +29,7 @@ Exit codes:
   2    the command line is wrong
   10   hook doctor: the host goes on in a case that no configuration mends
   69   the control plane or the sidecar cannot be reached
-  75   exec: not decided in time, or nobody could be asked; nothing was executed
+  75   not decided in time, or nobody could be asked; nothing was executed
   77   refused: by policy, by a reviewer, or because you may not
   126  exec: the program cannot be executed
   127  exec: there is no such program

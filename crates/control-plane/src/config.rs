@@ -15,7 +15,7 @@ use countersign_settings::Settings;
 pub use countersign_settings::{ConfigProblems, Sources};
 use countersign_telemetry::LogConfig;
 
-pub use self::channels::{ChannelsConfig, Route, WebhookConfig};
+pub use self::channels::{ChannelsConfig, EmailConfig, Route, Security, WebhookConfig};
 use crate::identity::{IdentityConfig, settings::KEYS as IDENTITY_KEYS};
 
 /// The control plane's configuration.

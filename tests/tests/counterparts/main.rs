@@ -9,6 +9,7 @@
 )]
 
 mod aws;
+mod channels;
 mod conformance;
 mod console;
 mod front;

@@ -1,27 +1,20 @@
-//! `countersign approvals`: list, show, approve, deny, edit, watch.
+//! `countersign approvals`: list, show, approve, deny, edit, wait, cancel, revoke, watch.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use countersign_model::{AgentName, ApprovalId, PersonId, Timestamp};
+use countersign_model::{AgentName, ApprovalId, PersonId, Seconds, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{PageArguments, more};
+use super::{PageArguments, inbox, more};
 use crate::{
-    api::{Api, ApiError, Page},
+    api::{Api, Page},
     cli::Common,
+    exit,
     output::{Paint, Style, Table, cell, distance, now, plain, print_json, short, state_cell, style_of},
-    sse::Events,
 };
-
-/// How long to wait before following anew when the stream broke off.
-const RECONNECT: Duration = Duration::from_secs(2);
 
 /// Lists, shows, decides and follows approvals.
 #[derive(Debug, Args)]
@@ -33,6 +26,8 @@ Examples:
   countersign approvals show 0199…
   countersign approvals approve 0199… --reason \"checked with the team\"
   countersign approvals edit 0199… --set /action/properties/amount=50 --reason \"no more than that\"
+  countersign approvals wait 0199… --timeout 10m && echo approved
+  countersign approvals revoke 0199… --reason \"wrong cluster\"
   countersign approvals watch"
 )]
 pub(crate) struct Arguments {
@@ -85,7 +80,29 @@ enum What {
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Follows approvals as they come and change.
+    /// Waits until a request is decided. Exits with 0 when it is approved, 77 when it is denied, 75 when nobody
+    /// decided.
+    Wait {
+        /// The approval's id.
+        id: ApprovalId,
+        /// How long to wait at most, for example 5m; as long as it takes when left out.
+        #[arg(long)]
+        timeout: Option<Seconds>,
+    },
+    /// Takes back a request that waits: for the agent's owner, and admins.
+    Cancel {
+        /// The approval's id.
+        id: ApprovalId,
+    },
+    /// Takes back an approval before it is used up: for the agent's owner, those who approved, and admins.
+    Revoke {
+        /// The approval's id.
+        id: ApprovalId,
+        /// Why, for the others and for the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Shows what waits, live, and takes decisions by keys; at no terminal, prints a line for each change.
     Watch,
 }
 
@@ -108,10 +125,10 @@ pub(crate) struct Approval {
     pub(crate) version: u64,
     pub(crate) state: String,
     reason: Option<String>,
-    agent: String,
+    pub(crate) agent: String,
     owner: String,
     interceptor: String,
-    operation: Value,
+    pub(crate) operation: Value,
     #[serde(default)]
     redacted: Vec<String>,
     digest: String,
@@ -120,9 +137,9 @@ pub(crate) struct Approval {
     #[serde(default)]
     policies: Vec<Policy>,
     revision: u64,
-    requirements: Vec<Requirement>,
+    pub(crate) requirements: Vec<Requirement>,
     votes: Vec<Cast>,
-    decide_by: Timestamp,
+    pub(crate) decide_by: Timestamp,
     #[serde(default)]
     asked: u32,
     #[serde(default)]
@@ -145,7 +162,7 @@ struct Policy {
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
-struct Requirement {
+pub(crate) struct Requirement {
     name: String,
     kind: String,
     reviewers: Vec<String>,
@@ -206,9 +223,60 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
         What::Approve(vote) => cast(common, &api, "approve", vote).await?,
         What::Deny(vote) => cast(common, &api, "deny", vote).await?,
         What::Edit { id, set, reason } => edit(common, &api, id, set, reason).await?,
-        What::Watch => watch(common, &api).await?,
+        What::Wait { id, timeout } => return wait(common, &api, id, timeout).await,
+        What::Cancel { id } => {
+            end(common, &api.post(&format!("/api/v1/approvals/{id}/cancel"), &json!({})).await?)?;
+        }
+        What::Revoke { id, reason } => {
+            let body = json!({"reason": reason});
+            end(common, &api.post(&format!("/api/v1/approvals/{id}/revoke"), &body).await?)?;
+        }
+        What::Watch => inbox::run(common, &api).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How long one request to the control plane waits, in seconds.
+const WAIT_STEP: u64 = 25;
+
+async fn wait(common: &Common, api: &Api, id: ApprovalId, timeout: Option<Seconds>) -> Result<ExitCode> {
+    let deadline = timeout.map(|timeout| Instant::now() + timeout.to_std());
+    let mut version = 0;
+    loop {
+        let left = deadline.map_or(WAIT_STEP, |deadline| {
+            deadline.saturating_duration_since(Instant::now()).as_secs().clamp(1, WAIT_STEP)
+        });
+        let query = [("version", version.to_string()), ("timeout", left.to_string())];
+        let value: Value = api.get(&format!("/api/v1/approvals/{id}/wait"), &query).await?;
+        let approval: Approval = serde_json::from_value(value.clone())?;
+        let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if approval.state != "pending" || is_over {
+            end(common, &value)?;
+            return Ok(decided(&approval.state));
+        }
+        version = approval.version;
+    }
+}
+
+/// The exit code of a decision.
+fn decided(state: &str) -> ExitCode {
+    match state {
+        "approved" | "claimed" | "executed" | "failed" | "outcome_unknown" => ExitCode::SUCCESS,
+        "denied" | "revoked" | "invalidated" => ExitCode::from(exit::REFUSED),
+        _ => ExitCode::from(exit::UNDECIDED),
+    }
+}
+
+/// Says in a line what an approval is now.
+fn end(common: &Common, approval: &Value) -> Result<()> {
+    if common.json {
+        return print_json(approval);
+    }
+    let approval: Approval = serde_json::from_value(approval.clone())?;
+    let state = Paint::stdout().paint(style_of(&approval.state), &plain(&approval.state));
+    let reason = approval.reason.as_deref().map(|reason| format!(" ({})", plain(reason))).unwrap_or_default();
+    println!("{state}{reason}: {}", plain(&what(&approval.operation)));
+    Ok(())
 }
 
 fn list(common: &Common, list: &Page<Value>) -> Result<()> {
@@ -365,68 +433,6 @@ fn describe(approval: &Approval, paint: Paint) -> Result<String> {
     Ok(format!("{}\n{}\n", lines.join("\n"), operation.join("\n")))
 }
 
-/// Tells every change, each approval once per version.
-async fn watch(common: &Common, api: &Api) -> Result<()> {
-    let mut seen: HashMap<ApprovalId, u64> = HashMap::new();
-    let mut is_first = true;
-    loop {
-        let mut events = match Events::open(api).await {
-            Ok(events) => events,
-            // The first failure is told; later ones are waited out.
-            Err(error) if is_first || is_refusal(&error) => return Err(error),
-            Err(_) => {
-                tokio::time::sleep(RECONNECT).await;
-                continue;
-            }
-        };
-        while let Ok(Some(name)) = events.next().await {
-            if name == "sync" || name == "approval" {
-                tell_changes(common, api, &mut seen, is_first).await?;
-                is_first = false;
-            }
-        }
-        tokio::time::sleep(RECONNECT).await;
-    }
-}
-
-fn is_refusal(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref::<ApiError>(), Some(ApiError::Refused { .. }))
-}
-
-async fn tell_changes(
-    common: &Common,
-    api: &Api,
-    seen: &mut HashMap<ApprovalId, u64>,
-    is_first: bool,
-) -> Result<()> {
-    let page: Page<Value> = api.get("/api/v1/approvals", &[("limit", "100".to_owned())]).await?;
-    let is_pending = |value: &Value| value.get("state").and_then(Value::as_str) == Some("pending");
-    if is_first && !page.items.iter().any(is_pending) {
-        eprintln!("nothing waits for a decision; what comes is shown here (Ctrl-C ends this)");
-    }
-    for value in page.items.iter().rev() {
-        let approval: Approval = serde_json::from_value(value.clone())?;
-        let is_known = seen.insert(approval.id, approval.version) == Some(approval.version);
-        // What was over before is of no interest now.
-        if is_known || (is_first && approval.state != "pending") {
-            continue;
-        }
-        if common.json {
-            println!("{value}");
-            continue;
-        }
-        let state = Paint::stdout().paint(style_of(&approval.state), &format!("{:<10}", approval.state));
-        println!(
-            "{state} {} {} {} · {}",
-            approval.id,
-            plain(&approval.agent),
-            short(&what(&approval.operation), 80),
-            needs(&approval.requirements)
-        );
-    }
-    Ok(())
-}
-
 /// An operation in a few words: `deploy Service::"payments"`.
 pub(crate) fn what(operation: &Value) -> String {
     let text = |pointer| operation.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
@@ -442,7 +448,7 @@ fn escalates(escalation: &Escalation) -> Option<String> {
     }
 }
 
-fn needs(requirements: &[Requirement]) -> String {
+pub(crate) fn needs(requirements: &[Requirement]) -> String {
     let is_staged = requirements.iter().any(|requirement| requirement.stage > 1);
     let one = |requirement: &Requirement| {
         let who = requirement.reviewers.join(", ");

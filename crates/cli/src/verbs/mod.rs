@@ -11,6 +11,7 @@ pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod hook;
+mod inbox;
 pub(crate) mod login;
 pub(crate) mod mcp;
 pub(crate) mod passkeys;

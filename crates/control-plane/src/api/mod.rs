@@ -15,6 +15,7 @@ mod guard;
 mod health;
 mod idempotency;
 mod openapi;
+mod outlines;
 mod page;
 mod passkeys;
 mod policies;

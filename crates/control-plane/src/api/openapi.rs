@@ -9,7 +9,7 @@ use utoipa::{
     },
 };
 
-use super::{agents, approvals, audit, channels, events, health, passkeys, policies, tokens};
+use super::{agents, approvals, audit, channels, events, health, outlines, passkeys, policies, tokens};
 
 /// The document.
 #[derive(OpenApi)]
@@ -19,7 +19,7 @@ use super::{agents, approvals, audit, channels, events, health, passkeys, polici
     paths(
         health::healthz, health::readyz, serve,
         tokens::whoami, events::events,
-        approvals::list, approvals::show, approvals::review, approvals::wait, approvals::vote, approvals::edit, approvals::cancel, approvals::revoke,
+        approvals::list, approvals::show, approvals::review, approvals::wait, outlines::outline, approvals::vote, approvals::edit, approvals::cancel, approvals::revoke,
         agents::list, agents::add, agents::show, agents::revoke, agents::new_join_token, agents::join_tokens,
         agents::revoke_join_token,
         policies::validate, policies::push, policies::history, policies::show, policies::rollback,

@@ -14,7 +14,7 @@ use super::{
     guard::{Access, Gate, guard},
     health,
     idempotency::Answers,
-    openapi, passkeys, policies, tokens,
+    openapi, outlines, passkeys, policies, tokens,
 };
 use crate::identity::Right;
 
@@ -68,6 +68,7 @@ impl Routes {
         self.get("/api/v1/approvals", READ, approvals::list)
             .get("/api/v1/approvals/{id}", READ, approvals::show)
             .get("/api/v1/approvals/{id}/review", READ, approvals::review)
+            .get("/api/v1/approvals/{id}/outline", READ, outlines::outline)
             .get("/api/v1/approvals/{id}/wait", READ, approvals::wait)
             .post("/api/v1/approvals/{id}/votes", VOTE, approvals::vote)
             .post("/api/v1/approvals/{id}/edit", VOTE, approvals::edit)

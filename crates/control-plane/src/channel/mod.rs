@@ -15,6 +15,7 @@
 
 mod back_off;
 mod dispatch;
+mod email;
 mod health;
 pub(crate) mod http;
 mod port;
@@ -36,8 +37,12 @@ use tokio::sync::Notify;
 pub(crate) use self::{
     dispatch::Dispatcher, health::Health, port::Channel, routing::Routing, worker::Worker,
 };
-use self::{port::Message, webhook::Webhook};
-pub use self::{routing::Route, webhook::WebhookConfig};
+use self::{email::Email, port::Message, webhook::Webhook};
+pub use self::{
+    email::{EmailConfig, Security},
+    routing::Route,
+    webhook::WebhookConfig,
+};
 use crate::{clock::Clock, config::Config, hub::Hub, review::Review};
 
 /// A channel under the name that the configuration gives it.
@@ -82,10 +87,17 @@ impl Channels {
         let settings = &config.channels;
         let mut channels = Self { routing: Routing::new(settings.routes.clone()), ..Self::default() };
         let health = || Health::new(clock.clone());
+        let problem = |name: &str| {
+            let name = name.to_owned();
+            |why| ChannelProblem { name, why }
+        };
         for webhook in &settings.webhooks {
-            let opened = Webhook::open(webhook, clock.clone());
-            let opened = opened.map_err(|why| ChannelProblem { name: webhook.name.clone(), why })?;
+            let opened = Webhook::open(webhook, clock.clone()).map_err(problem(&webhook.name))?;
             channels.add(&webhook.name, Arc::new(opened), health());
+        }
+        for email in &settings.emails {
+            let opened = Email::open(email, clock.clone()).map_err(problem(&email.name))?;
+            channels.add(&email.name, Arc::new(opened), health());
         }
         Ok(channels)
     }

@@ -37,7 +37,6 @@ pub(crate) enum DeliveryError {
     },
     /// This message will never be taken, which says nothing about others: its room does not exist.
     #[error("{0}")]
-    #[cfg_attr(not(test), expect(dead_code, reason = "for channels with rooms"))]
     Permanent(String),
     /// Nothing will be taken until somebody changes the configuration: the credentials are refused.
     #[error("{0}")]

@@ -26,7 +26,7 @@ use super::{
     *,
 };
 
-const START: Timestamp = Timestamp::from_millis(1_772_366_400_000);
+pub(super) const START: Timestamp = Timestamp::from_millis(1_772_366_400_000);
 
 /// A channel that writes down what it is told.
 #[derive(Default)]
@@ -244,7 +244,7 @@ async fn enrol(store: &EmbeddedStore) {
     store.redeem_join_token(Redemption { hash, svid, at: START }).await.unwrap();
 }
 
-fn request(n: u8) -> Request {
+pub(super) fn request(n: u8) -> Request {
     let requirement = Requirement {
         quorum: 2,
         decide_within: Seconds::new(90_000),
@@ -393,7 +393,10 @@ async fn what_is_over_before_it_could_be_told_is_not_told() {
     stage.chat.fail(None);
     stage.pass(700);
     stage.chat.until_told(&["post C1 pending"]).await;
-    assert_eq!(stage.store.delivery_backlog("chat", 10).await.unwrap(), 0);
+    while stage.store.delivery_backlog("chat", 10).await.unwrap() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(stage.chat.told(), ["post C1 pending"]);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! A channel is an item of the list of its kind, `[[channels.KIND]]`, with a `name` that routes give. Secrets
 //! are never settings: a setting names the file that holds one.
 
+mod email;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -13,7 +14,7 @@ use countersign_model::RequirementName;
 use countersign_settings::Settings;
 use countersign_store::Destination;
 
-pub use crate::channel::{Route, WebhookConfig};
+pub use crate::channel::{EmailConfig, Route, Security, WebhookConfig};
 
 /// The most channels of a kind, and the most routes.
 const MAX_ITEMS: usize = 256;
@@ -25,6 +26,8 @@ const MAX_ROOM: usize = 512;
 pub struct ChannelsConfig {
     /// Webhooks.
     pub webhooks: Vec<WebhookConfig>,
+    /// Mail servers.
+    pub emails: Vec<EmailConfig>,
     /// Who is told where.
     pub routes: Vec<Route>,
 }
@@ -36,8 +39,9 @@ pub(super) fn read(settings: &mut Settings) -> ChannelsConfig {
     let mut names = Names::new();
     let webhooks =
         items(settings, "channels.webhook", |settings, key| webhook::read(settings, key, &mut names));
+    let emails = items(settings, "channels.email", |settings, key| email::read(settings, key, &mut names));
     let routes = items(settings, "routes", |settings, key| route(settings, key, &names));
-    ChannelsConfig { webhooks, routes }
+    ChannelsConfig { webhooks, emails, routes }
 }
 
 /// Reads every item of a list.

@@ -9,6 +9,7 @@ mod approvals;
 mod audit;
 mod channels;
 mod edits;
+mod outline;
 mod overview;
 mod page;
 mod passkeys;
@@ -28,6 +29,7 @@ pub use audit::{
 };
 pub use channels::{ChannelError, ChannelState, ChannelView, Channels};
 pub use edits::{EditView, Proposal};
+pub use outline::{Labelled, Outline, Words};
 pub use overview::{Overview, SettingsGroup, SettingsService};
 pub use page::{Page, PageRequest};
 pub use passkeys::{Asked, PasskeyError, PasskeyView, Passkeys};

@@ -1,7 +1,7 @@
 //! Requests as reviewers see them.
 
 use countersign_approval::Approval;
-use countersign_model::ApprovalId;
+use countersign_model::{ApprovalId, Timestamp};
 use serde::Serialize;
 
 use super::{
@@ -55,12 +55,16 @@ impl Approvals {
         Ok(Page::of(found, |approval| self.reviewed(approval, &past, actor)))
     }
 
+    pub(super) fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
     async fn past(&self, shown: &[Approval]) -> Result<Past, ApprovalError> {
-        Ok(Past::read(&*self.parts.store, shown, self.parts.clock.now()).await?)
+        Ok(Past::read(&*self.parts.store, shown, self.now()).await?)
     }
 
     fn reviewed(&self, approval: &Approval, past: &Past, actor: &Actor) -> Reviewed {
-        let now = self.parts.clock.now();
+        let now = self.now();
         Reviewed { review: Review::of(approval, past, now), may_vote: may_vote(approval, actor, now) }
     }
 }

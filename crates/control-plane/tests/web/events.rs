@@ -4,7 +4,7 @@ use axum::body::{Body, BodyDataStream};
 use futures::StreamExt;
 use http::Method;
 
-use crate::stage::{ONE, Stage, deploy, request};
+use crate::stage::{ONE, Stage, TWO, deploy, request};
 
 /// Reads a stream's events, one by one.
 struct Events {
@@ -81,6 +81,21 @@ async fn streams_and_waits_end_with_the_control_plane() {
     let (waited, ()) = tokio::join!(stage.get(&path, &one), async { stage.stop.cancel() });
     assert_eq!(waited.is(200).json()["state"], "pending");
     while events.body.next().await.is_some() {}
+}
+
+/// A stream that is silent says that it is alive; one whose credential was revoked ends then.
+#[tokio::test]
+async fn a_heartbeat_tells_who_is_there_and_ends_who_may_no_longer_listen() {
+    let stage = Stage::new().await;
+    let (one, two) = (stage.token(ONE).await, stage.token(TWO).await);
+    let mut goes_on = Events::open(&stage, &one, None).await;
+    let mut ends = Events::open(&stage, &two, None).await;
+    let id = two.split('_').nth(1).unwrap().to_owned();
+    stage.post(&format!("/api/v1/tokens/{id}/revoke"), &two, serde_json::json!({})).await.is(200);
+    goes_on.until(": alive").await;
+    while ends.body.next().await.is_some() {}
+    stage.submit(deploy("payments"), "one").await;
+    goes_on.until("event: approval").await;
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use super::{
 use crate::{By, Delivery, DeliveryKey, DeliveryOutcome, DeliveryStore, Destination, Lane, StoreError, Want};
 
 /// The most rows that a sweep removes at a time.
-const SWEEP: usize = 10_000;
+const SWEEP: usize = 1_000;
 /// The longest error that is kept, in characters.
 const MAX_ERROR: usize = 500;
 

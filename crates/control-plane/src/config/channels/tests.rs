@@ -19,7 +19,8 @@ fn the_example_is_valid() {
     let until_routes: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with("[[routes]]")).collect();
     let route: Vec<&str> = lines.take_while(|line| !line.starts_with("[[")).take(4).collect();
     let config = load(&format!("{}\n[[routes]]\n{}\n", until_routes.join("\n"), route.join("\n"))).unwrap();
-    assert_eq!((config.webhooks.len(), config.routes.len()), (2, 1));
+    assert_eq!((config.webhooks.len(), config.emails.len(), config.routes.len()), (1, 1, 1));
+    assert_eq!(config.emails[0].security, Security::StartTls);
     assert!(config.routes[0].fallback.is_some());
 }
 
@@ -29,6 +30,8 @@ fn every_mistake_is_reported_at_once() {
         "[[channels.webhook]]\nname = \"console\"\nurl = \"http://hooks.example.com/\"\n\
          [[channels.webhook]]\nname = \"hook\"\nurl = \"https://hooks.example.com/\"\nsecret_files = [\"/s\"]\nsecret = \"x\"\n\
          [[channels.webhook]]\nname = \"hook\"\nsecret_files = [\"/s\"]\n\
+         [[channels.email]]\nname = \"mail\"\nhost = \"smtp.example.com\"\nsecurity = \"none\"\nusername = \"u\"\n\
+         [[routes]]\nrequirement = \"*\"\nchannel = \"mail\"\nroom = \"a@example.com\\r\\nBcc: b@example.com\"\n\
          [[routes]]\nchannel = \"hook\"\nroom = \"C1\"\n\
          [[routes]]\nrequirement = \"a b\"\nchannel = \"none\"\n\
          [[routes]]\nrequirement = \"*\"\nchannel = \"hook\"\nfallback = { channel = \"hook\" }\n",
@@ -41,9 +44,13 @@ fn every_mistake_is_reported_at_once() {
         "there is no setting channels.webhook.1.secret",
         "another channel has this name",
         "channels.webhook.2.url must be set",
-        "routes.0.requirement must be set",
+        "only a server on this machine",
+        "set both or neither",
+        "channels.email.0.from must be set",
+        "the room is the address",
+        "routes.1.requirement must be set",
         "a webhook has no rooms",
-        "routes.1.requirement",
+        "routes.2.requirement",
         "there is no channel of that name",
         "leads to where the route leads anyway",
     ] {
