@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
+use countersign_model::PersonId;
 use countersign_telemetry as telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -33,6 +34,10 @@ pub struct Arguments {
     /// trusted until its end, so that no sidecar is cut off.
     #[arg(long)]
     rotate_authority: bool,
+    /// Makes this person an admin, and writes a link that signs them in once, within ten minutes, into a
+    /// file that only this process's user can read.
+    #[arg(long, value_name = "PERSON")]
+    bootstrap_admin: Option<PersonId>,
 }
 
 impl Arguments {
@@ -58,15 +63,20 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let fingerprint = app::rotate_authority(&config)?;
         tracing::info!(%fingerprint, "the certificate authority was rotated");
     }
-    let result = serve(config, arguments.json).await;
+    let result = serve(config, arguments.json, arguments.bootstrap_admin).await;
     telemetry.shutdown();
     result.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config, json: bool) -> anyhow::Result<()> {
+async fn serve(config: Config, json: bool, admin: Option<PersonId>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let links = config.data.join("first-tokens");
     let mut running = App::start(config).await.context("the control plane did not start")?;
+    if let Some(person) = admin {
+        let file = running.identity().bootstrap_admin(person, &links).await?;
+        tracing::info!(file = %file.display(), "wrote a sign-in link; open it within ten minutes");
+    }
     tracing::info!(api = %running.api_addr(), link = %running.link_addr(), "ready");
     if json {
         let (api, link) = (running.api_addr(), running.link_addr());

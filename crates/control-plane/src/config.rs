@@ -234,6 +234,13 @@ fn read(settings: &mut Settings) -> Option<Config> {
     read_limits(settings, &mut config.limits);
     config.identity = IdentityConfig::read(settings);
     read_console(settings, &mut config.console);
+    let reached_elsewhere = config.api.behind_tls_proxy && config.api.public_url.is_none();
+    if reached_elsewhere && !config.identity.providers.is_empty() {
+        settings.problem("api.public_url must be set: identity.providers send browsers back there");
+    }
+    if config.people.is_some() && !config.identity.local {
+        settings.problem("people and identity.local = false contradict each other: set one of them");
+    }
     settings.read_into("log.format", &mut config.log.format);
     settings.read_into("log.filter", &mut config.log.filter);
     Some(config)

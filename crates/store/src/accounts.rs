@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use countersign_model::{Digest, PersonId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{By, CommandError, Page, PageError, PageRequest, StoreError};
+use crate::{By, CommandError, Page, PageError, PageRequest, Session, StoreError};
 
 /// Where an account is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -70,6 +70,10 @@ pub struct LinkedAccount {
     pub person: PersonId,
     /// How the account calls itself, for people to recognise it by; nothing is decided by it.
     pub label: String,
+    /// The e-mail address that an identity provider told when it was linked: another one later is no longer
+    /// surely the same person's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<PersonId>,
     /// When it was linked.
     pub linked_at: Timestamp,
 }
@@ -147,6 +151,66 @@ pub enum AccountRefusal {
     OtherPerson,
 }
 
+/// An identity provider's word that somebody has signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vouching {
+    /// The session to be opened, with the account. Its person is whom the account belongs to.
+    pub session: Session,
+    /// The e-mail address that the provider tells.
+    pub email: PersonId,
+    /// The issuers whose word about that address counts together; empty when no issuer has authority over
+    /// its domain, in which case the first one that vouches is the only one.
+    pub authorities: Vec<String>,
+}
+
+/// Why an identity provider's word does not sign somebody in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VouchRefusal {
+    /// The person is disabled here.
+    #[error("you may not use this installation")]
+    Disabled,
+    /// The account came with another address before.
+    #[error("your account at the identity provider has another e-mail address than it had here before")]
+    OtherAddress,
+    /// The address came with another account of the same provider before.
+    #[error("your e-mail address belonged to another account of the same identity provider before")]
+    OtherAccount,
+    /// Somebody else vouches for the address, without the two being trusted alike.
+    #[error("your e-mail address is vouched for by somebody else here already")]
+    OtherAuthority,
+}
+
+/// The end of sign-ins at an identity provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignInEnd {
+    /// The provider.
+    pub issuer: String,
+    /// Whose; anybody's with that `sid` when there is none.
+    pub subject: Option<String>,
+    /// The provider's session; all of the subject's when there is none.
+    pub sid: Option<String>,
+    /// The id of the message that says so, which counts once.
+    pub jti: String,
+    /// Until when the id is remembered: from then on the message would be too old.
+    pub until: Timestamp,
+}
+
+impl SignInEnd {
+    /// Whether it means a sign-in with that account and in that session of the provider.
+    #[must_use]
+    pub fn means(&self, account: &ExternalAccount, sid: Option<&str>) -> bool {
+        account.kind == AccountKind::Oidc
+            && account.realm == self.issuer
+            && self.subject.as_ref().is_none_or(|subject| *subject == account.subject)
+            && self.sid.as_deref().is_none_or(|ended| sid == Some(ended))
+    }
+}
+
+/// The message was heard before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it was heard before")]
+pub struct Replayed;
+
 /// Accounts, and what is known of people.
 #[async_trait]
 pub trait AccountStore {
@@ -168,7 +232,8 @@ pub trait AccountStore {
         by: By,
     ) -> Result<LinkedAccount, CommandError<AccountRefusal>>;
 
-    /// Takes an account from its person (`account.unlinked`). What was opened with it ends.
+    /// Takes an account from its person (`account.unlinked`). What was opened with it ends; with an account at an
+    /// identity provider, that is everything that could have been made by its word, tokens included.
     async fn unlink_account(&self, id: Digest, by: By)
     -> Result<LinkedAccount, CommandError<AccountRefusal>>;
 
@@ -177,6 +242,18 @@ pub trait AccountStore {
 
     /// Every linked account, in no order that means anything.
     async fn linked_accounts(&self, page: PageRequest) -> Result<Page<LinkedAccount>, PageError>;
+
+    /// Opens a session by an identity provider's word (`session.signed_in`), and links the account to its
+    /// person when it is new (`account.linked`).
+    async fn open_vouched_session(
+        &self,
+        vouching: Vouching,
+        by: By,
+    ) -> Result<(), CommandError<VouchRefusal>>;
+
+    /// Ends the sessions that an identity provider says are over (`session.ended`), and takes back the sign-ins
+    /// behind them. Returns how many sessions there were.
+    async fn end_sign_ins(&self, end: SignInEnd, by: By) -> Result<usize, CommandError<Replayed>>;
 
     /// What is known of a person.
     async fn profile(&self, person: &PersonId) -> Result<Option<Profile>, StoreError>;

@@ -34,7 +34,8 @@ mod passkeys;
 mod people;
 
 pub use accounts::{
-    AccountKind, AccountLink, AccountRefusal, AccountStore, ExternalAccount, LinkedAccount, Profile, SignIn,
+    AccountKind, AccountLink, AccountRefusal, AccountStore, ExternalAccount, LinkedAccount, Profile,
+    Replayed, SignIn, SignInEnd, VouchRefusal, Vouching,
 };
 pub use agents::{
     AddAgentRefusal, Agent, AgentRefusal, AgentState, AgentStore, JoinToken, JoinTokenRefusal,

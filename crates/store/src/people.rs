@@ -76,6 +76,9 @@ pub struct Session {
     /// The provider's own session (`sid`), so that it can end this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
+    /// The provider's ID token, which it recognises when they sign out. It proves nothing here again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_token: Option<String>,
     /// The token that it was opened with: it ends when that is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenId>,

@@ -154,6 +154,7 @@ impl From<SignInError> for Problem {
         match error {
             SignInError::Machine => machine(&detail),
             SignInError::Refused | SignInError::SignInAgain => Self::unauthenticated(detail),
+            SignInError::NoTokens | SignInError::Oidc(_) => Self::unauthenticated(detail),
             SignInError::TooMany(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many", "Too many").detail(detail)
             }

@@ -22,7 +22,7 @@ use crate::{
     clock::{Clock, NoEntropy},
     config::{Config, ConfigProblems},
     distribution::EditionError,
-    identity::{Identity, people_file::PeopleError},
+    identity::{Identity, ProvidersError, people_file::PeopleError},
     keys::private_folder,
     services::Services,
 };
@@ -51,6 +51,9 @@ pub enum StartError {
     /// The policy in force.
     #[error("the policy in force cannot be used: {0}")]
     Policy(String),
+    /// The identity providers.
+    #[error(transparent)]
+    Providers(#[from] ProvidersError),
     /// The people file.
     #[error(transparent)]
     People(#[from] PeopleError),

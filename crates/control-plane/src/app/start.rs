@@ -28,7 +28,7 @@ use crate::{
     config::Config,
     distribution::{Catalogue, Distribution},
     hub::Hub,
-    identity::{Identity, passkey::RelyingParty, people_file},
+    identity::{Identity, Providers, passkey::RelyingParty, people_file},
     keys::{Keys, private_folder},
     ledger::{Ledger, log_key},
     link::{Desk, Registry},
@@ -161,7 +161,10 @@ async fn open(config: Config, clock: Clock, parts: Parts) -> Result<Running, Sta
     let link_addr = server.handle().local_addr().map_err(StartError::LinkAddress)?;
 
     let people: Arc<dyn Store> = Arc::clone(&parts.store);
-    let identity = Identity::new(people, clock.clone(), config.identity.clone(), config.api.is_https());
+    let base = config.api.public_url.clone().unwrap_or_else(|| format!("http://{api_addr}"));
+    let providers = Providers::open(&config.identity.providers, &base)?;
+    let settings = config.identity.clone();
+    let identity = Identity::new(people, clock.clone(), settings, providers, config.api.is_https());
     if let Some(file) = &config.people {
         let people = people_file::parse(&read_file(file)?)?;
         identity.adopt_people(people, &config.data.join("first-tokens")).await?;

@@ -20,7 +20,7 @@ mod health;
 pub(crate) mod http;
 mod port;
 mod routing;
-mod secret_file;
+pub(crate) mod secret_file;
 #[cfg(test)]
 mod tests;
 mod webhook;

@@ -12,7 +12,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 
 /// Why a secret cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SecretFileError {
+pub enum SecretFileError {
     /// No file, or not for us.
     #[error("{}: {error}", path.display())]
     Io {

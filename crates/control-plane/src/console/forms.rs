@@ -8,6 +8,7 @@ use axum::{
     http::request::Parts,
     response::{IntoResponse, Redirect, Response},
 };
+use countersign_model::Timestamp;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use maud::html;
 use serde::de::DeserializeOwned;
@@ -25,7 +26,7 @@ impl FromRequestParts<ConsoleState> for SignedIn {
         match session(&parts.headers, state).await {
             Ok(Some(session)) => Ok(Self(session)),
             Ok(None) if parts.method == Method::GET && is_cross_site(&parts.headers) => {
-                Err(step_inside(state, &parts.uri))
+                Err(step_inside(state.identity.now(), &parts.uri))
             }
             Ok(None) => Err(Redirect::to(&sign_in_path(&parts.method, &parts.uri)).into_response()),
             Err(error) => Err(error.into_response()),
@@ -45,11 +46,12 @@ pub(crate) async fn session(headers: &HeaderMap, state: &ConsoleState) -> Result
 
 /// A link from elsewhere (a chat, a mail) comes without the cookie, because that is `SameSite=Strict`.
 /// This page asks for the same address again, now from here, and the cookie comes along.
-fn step_inside(state: &ConsoleState, uri: &Uri) -> Response {
-    let Some(path) = local_path(uri.path_and_query().map_or("/", |path| path.as_str())) else {
+pub(crate) fn step_inside(now: Timestamp, uri: &Uri) -> Response {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    if !is_local(path) {
         return PageError::NotFound.into_response();
-    };
-    let frame = Frame { title: "Opening", session: None, now: state.identity.now(), live: false };
+    }
+    let frame = Frame { title: "Opening", session: None, now, live: false };
     let content = html! {
         meta http-equiv="refresh" content={ "0; url=" (path) };
         p { a href=(path) { "Continue to Countersign" } }
@@ -77,11 +79,13 @@ pub(crate) fn form_encoded(text: &str) -> String {
 
 /// A path on this console, and nothing that a browser could take for another host.
 pub(crate) fn local_path(text: &str) -> Option<&str> {
-    let local = text.starts_with('/')
+    (is_local(text) && text.len() <= 2_048).then_some(text)
+}
+
+fn is_local(text: &str) -> bool {
+    text.starts_with('/')
         && !text.starts_with("//")
-        && text.len() <= 2_048
-        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    local.then_some(text)
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
 }
 
 /// A form that a page of our own sent, from somebody who is signed in.

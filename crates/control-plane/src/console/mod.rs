@@ -14,6 +14,7 @@ mod forms;
 mod history;
 mod inbox;
 mod layout;
+mod oidc;
 mod operation;
 mod passkeys;
 mod policies;
@@ -55,6 +56,9 @@ pub(crate) fn router(services: Services, identity: Identity) -> Router {
         .route("/passkeys/{id}/remove", post(passkeys::remove))
         .route("/sign-in", get(sign_in::page).post(sign_in::with_token))
         .route("/sign-in/link", get(sign_in::link_page).post(sign_in::with_link))
+        .route("/sign-in/oidc/{provider}", get(oidc::depart))
+        .route("/sign-in/oidc/{provider}/callback", get(oidc::arrive))
+        .route("/sign-in/oidc/{provider}/logout", post(oidc::logout))
         .route("/sign-out", post(sign_in::out))
         .route("/accounts/link", get(accounts::link_page).post(accounts::link))
         .route("/assets/{name}", get(assets::serve))

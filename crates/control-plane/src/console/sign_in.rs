@@ -4,14 +4,14 @@ use axum::{
     extract::State,
     response::{IntoResponse, Redirect, Response},
 };
-use countersign_model::{PersonId, Timestamp};
+use countersign_model::PersonId;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
     ConsoleState, PageError,
-    forms::{From, OwnForm, Params, SignedForm, local_path, session},
+    forms::{From, OwnForm, Params, SignedForm, form_encoded, local_path, session},
     layout::{Frame, brand},
 };
 use crate::identity::{Secret, SignInError};
@@ -19,7 +19,7 @@ use crate::identity::{Secret, SignInError};
 /// Where to go after the sign-in.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct NextQuery {
-    next: Option<String>,
+    pub(super) next: Option<String>,
 }
 
 /// The sign-in page.
@@ -32,33 +32,55 @@ pub(crate) async fn page(
     if session(&headers, &state).await?.is_some() {
         return Ok(Redirect::to(local_path(&next).unwrap_or("/")).into_response());
     }
-    Ok(token_page(state.identity.now(), &next, None).into_response())
+    Ok(sign_in_page(&state, &next, None).into_response())
 }
 
-fn token_page(now: Timestamp, next: &str, problem: Option<&str>) -> Markup {
-    let frame = Frame { title: "Sign in", session: None, now, live: false };
+/// The ways to sign in: a button for each identity provider, and a token where that is taken.
+pub(super) fn sign_in_page(state: &ConsoleState, next: &str, problem: Option<&str>) -> Markup {
+    let frame = Frame { title: "Sign in", session: None, now: state.identity.now(), live: false };
+    let providers = state.identity.providers();
+    let next = local_path(next);
     frame.page(&html! {
         section.panel.pad.narrow.signin {
             (brand())
             h1 { "Sign in to review" }
-            form.form method="post" action="/sign-in" {
-                @if let Some(problem) = problem {
-                    div.flash.bad role="alert" id="problem" { p { (problem) } }
-                }
-                @if let Some(next) = local_path(next) { input type="hidden" name="next" value=(next); }
-                div {
-                    label for="token" { "Personal token" }
-                    input type="password" id="token" name="token" required autofocus autocomplete="current-password"
-                        spellcheck="false" aria-describedby="token-help";
-                }
-                p.help id="token-help" {
-                    "It starts with " code { "cs_" } ". Whoever set this installation up has yours; "
-                    code { "countersign tokens create" } " makes another."
-                }
-                button.primary type="submit" { "Sign in" }
+            @if let Some(problem) = problem {
+                div.form { div.flash.bad role="alert" id="problem" { p { (problem) } } }
             }
+            @if !providers.is_empty() {
+                nav.form aria-label="Identity providers" {
+                    @for provider in &providers {
+                        a.button.primary href={ "/sign-in/oidc/" (provider.id) (next_query(next)) } {
+                            "Sign in with " (provider.name)
+                        }
+                    }
+                }
+            }
+            @if state.identity.takes_tokens() { (token_form(next, providers.is_empty())) }
         }
     })
+}
+
+fn next_query(next: Option<&str>) -> String {
+    next.map(|next| format!("?next={}", form_encoded(next))).unwrap_or_default()
+}
+
+fn token_form(next: Option<&str>, focus: bool) -> Markup {
+    html! {
+        form.form method="post" action="/sign-in" {
+            @if let Some(next) = next { input type="hidden" name="next" value=(next); }
+            div {
+                label for="token" { "Personal token" }
+                input type="password" id="token" name="token" required autofocus[focus] autocomplete="current-password"
+                    spellcheck="false" aria-describedby="token-help";
+            }
+            p.help id="token-help" {
+                "It starts with " code { "cs_" } ". Whoever set this installation up has yours; "
+                code { "countersign tokens create" } " makes another."
+            }
+            button.primary[focus] type="submit" { "Sign in" @if !focus { " with a token" } }
+        }
+    }
 }
 
 /// What the sign-in page sends.
@@ -77,7 +99,7 @@ pub(crate) async fn with_token(
 ) -> Response {
     match state.identity.sign_in_with_token(&form.token, address).await {
         Ok(secret) => signed_in(&state, &secret, &form.next),
-        Err(error) => refused(&error, |problem| token_page(state.identity.now(), &form.next, Some(problem))),
+        Err(error) => refused(&error, |problem| sign_in_page(&state, &form.next, Some(problem))),
     }
 }
 
@@ -124,8 +146,8 @@ fn spent_page(state: &ConsoleState, problem: &str) -> Markup {
             h1 { "This link does not work" }
             div.form {
                 div.flash.bad role="alert" { p { (problem) } }
-                p.help { "A sign-in link works once, within ten minutes. Ask for another, or use your token." }
-                a.button href="/sign-in" { "Sign in with a token" }
+                p.help { "A sign-in link works once, within ten minutes. Ask for another, or sign in another way." }
+                a.button href="/sign-in" { "Sign in another way" }
             }
         }
     })
@@ -153,30 +175,53 @@ pub(crate) async fn out(
     headers: HeaderMap,
     SignedForm { session, .. }: SignedForm<Empty>,
 ) -> Result<Response, PageError> {
+    let mut farewell = None;
     if let Some(secret) = state.identity.cookie().read(&headers) {
-        let ended = state.identity.sign_out(&session.actor, &secret).await;
-        ended.map_err(|error| PageError::Unavailable(error.to_string()))?;
+        let ended = state.identity.sign_out_everywhere(&session.actor, &secret).await;
+        farewell = ended.map_err(|error| PageError::Unavailable(error.to_string()))?;
     }
-    Ok(with_cookie(Redirect::to("/sign-in").into_response(), state.identity.cookie().clear()))
+    let response = match farewell {
+        Some(address) => farewell_page(&state, &address).into_response(),
+        None => Redirect::to("/sign-in").into_response(),
+    };
+    Ok(with_cookie(response, state.identity.cookie().clear()))
 }
 
-fn signed_in(state: &ConsoleState, secret: &Secret, next: &str) -> Response {
+/// Goes on to the identity provider, which ends its own session. A page, because the redirect of a form
+/// may not lead elsewhere (`form-action`).
+fn farewell_page(state: &ConsoleState, address: &str) -> Markup {
+    let frame = Frame { title: "Signed out", session: None, now: state.identity.now(), live: false };
+    frame.page(&html! {
+        meta http-equiv="refresh" content={ "0; url=" (address) };
+        section.panel.pad.narrow.signin {
+            (brand())
+            h1 { "You are signed out here" }
+            div.form {
+                p.help { "Your identity provider is asked to sign you out as well." }
+                a.button href=(address) { "Go on to the identity provider" }
+            }
+        }
+    })
+}
+
+pub(super) fn signed_in(state: &ConsoleState, secret: &Secret, next: &str) -> Response {
     let response = Redirect::to(local_path(next).unwrap_or("/")).into_response();
     with_cookie(response, state.identity.cookie().set(secret))
 }
 
-fn with_cookie(mut response: Response, cookie: Option<HeaderValue>) -> Response {
+pub(super) fn with_cookie(mut response: Response, cookie: Option<HeaderValue>) -> Response {
     if let Some(cookie) = cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     response
 }
 
-fn refused(error: &SignInError, page: impl FnOnce(&str) -> Markup) -> Response {
+pub(super) fn refused(error: &SignInError, page: impl FnOnce(&str) -> Markup) -> Response {
     let (status, retry) = match error {
         SignInError::TooMany(wait) => (StatusCode::TOO_MANY_REQUESTS, Some(wait.retry_after.get())),
         SignInError::Refused | SignInError::SignInAgain => (StatusCode::UNAUTHORIZED, None),
-        SignInError::Machine => (StatusCode::FORBIDDEN, None),
+        SignInError::Machine | SignInError::NoTokens => (StatusCode::FORBIDDEN, None),
+        SignInError::Oidc(error) => (super::oidc::status(error), None),
         SignInError::Store(_) | SignInError::Entropy(_) => {
             return PageError::Unavailable(error.to_string()).into_response();
         }

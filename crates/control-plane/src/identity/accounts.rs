@@ -16,7 +16,7 @@ use countersign_store::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Actor, ActorKind, AuthError, Identity, Right, Secret, Session};
+use super::{Actor, ActorKind, AuthError, Evidence, Identity, Right, Secret, Session};
 use crate::clock::{NoEntropy, entropy};
 
 /// How long an account link can be opened.
@@ -207,7 +207,7 @@ impl Identity {
             return Err(AuthError::Refused);
         }
         let linked = self.0.people.linked_account(account.id()).await?.ok_or(AuthError::Unlinked)?;
-        let standing = self.standing_from_afar(&linked.person).await?;
+        let standing = self.standing(&linked.person, Evidence::Chat).await?;
         let scopes = BTreeSet::from([Right::Read, Right::Vote]);
         Self::with_standing(
             linked.person,

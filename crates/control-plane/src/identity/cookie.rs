@@ -1,5 +1,6 @@
-//! The console's session cookie.
+//! The console's cookies: the session's, and that of a sign-in on its way to an identity provider.
 
+use countersign_model::Seconds;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::secret::Secret;
@@ -8,6 +9,9 @@ use super::secret::Secret;
 const SECURE_NAME: &str = "__Host-countersign";
 /// The name on plain-HTTP loopback, where a browser would not take a `__Host-` cookie.
 const PLAIN_NAME: &str = "countersign";
+/// The names of the cookie of a sign-in on its way, likewise.
+const SECURE_FLOW: &str = "__Host-countersign-sign-in";
+const PLAIN_FLOW: &str = "countersign-sign-in";
 
 /// How the cookie is written, by the way the console is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,37 +42,69 @@ impl SessionCookie {
     /// may have set one of them.
     #[must_use]
     pub fn read(self, headers: &HeaderMap) -> Option<Secret> {
-        let mut found = headers
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|cookies| cookies.split(';'))
-            .filter_map(|cookie| cookie.trim().split_once('='))
-            .filter(|(name, _)| *name == self.name());
-        let (_, value) = found.next()?;
-        if found.next().is_some() {
-            return None;
-        }
-        value.parse().ok()
+        read(headers, self.name())?.parse().ok()
     }
 
     /// `Set-Cookie` for a new session. It ends with the browser; the server ends it sooner.
     #[must_use]
     pub fn set(self, secret: &Secret) -> Option<HeaderValue> {
-        self.write(&secret.expose(), "")
+        write(self.name(), &secret.expose(), self.secure, "")
     }
 
     /// `Set-Cookie` that takes the cookie away.
     #[must_use]
     pub fn clear(self) -> Option<HeaderValue> {
-        self.write("", "; Max-Age=0")
+        write(self.name(), "", self.secure, "; Max-Age=0")
+    }
+}
+
+/// The cookie of a sign-in on its way to an identity provider and back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FlowCookie {
+    secure: bool,
+}
+
+impl FlowCookie {
+    pub(super) const fn new(secure: bool) -> Self {
+        Self { secure }
     }
 
-    fn write(self, value: &str, more: &str) -> Option<HeaderValue> {
-        let secure = if self.secure { "; Secure" } else { "" };
-        let text = format!("{}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{more}", self.name());
-        HeaderValue::from_str(&text).ok()
+    const fn name(self) -> &'static str {
+        if self.secure { SECURE_FLOW } else { PLAIN_FLOW }
     }
+
+    /// What a request came with.
+    pub(super) fn read(self, headers: &HeaderMap) -> Option<String> {
+        read(headers, self.name()).map(ToOwned::to_owned)
+    }
+
+    /// `Set-Cookie` for a sign-in that may take so long.
+    pub(super) fn set(self, value: &str, lifetime: Seconds) -> Option<HeaderValue> {
+        write(self.name(), value, self.secure, &format!("; Max-Age={}", lifetime.get()))
+    }
+
+    /// `Set-Cookie` that takes the cookie away.
+    pub(super) fn clear(self) -> Option<HeaderValue> {
+        write(self.name(), "", self.secure, "; Max-Age=0")
+    }
+}
+
+/// The one cookie of that name.
+fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut found = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|cookies| cookies.split(';'))
+        .filter_map(|cookie| cookie.trim().split_once('='))
+        .filter(|(found, _)| *found == name);
+    let (_, value) = found.next()?;
+    found.next().is_none().then_some(value)
+}
+
+fn write(name: &str, value: &str, secure: bool, more: &str) -> Option<HeaderValue> {
+    let secure = if secure { "; Secure" } else { "" };
+    HeaderValue::from_str(&format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{more}")).ok()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod credential;
 mod directory;
 mod limiter;
 mod links;
+mod oidc;
 mod open_sessions;
 pub mod passkey;
 pub mod people_file;
@@ -27,6 +28,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod vouched;
 
 use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
 
@@ -42,14 +44,22 @@ pub use self::{
     directory::{PeopleRefusal, PersonView},
     limiter::TooManyFailures,
     links::LINK_LIFETIME,
+    oidc::{
+        Answer, NotVouched, OidcError, ProviderConfig, ProviderKind, Providers, ProvidersError, TokenProblem,
+    },
     open_sessions::{SessionError, SessionView},
     same_origin::{is_cross_site, is_same_origin},
     secret::{BearerToken, Secret, SecretError, same},
     sessions::{Session, SignInError},
     settings::IdentityConfig,
     tokens::{CreatedToken, NewToken, TokenError, TokenView},
+    vouched::{Arrival, Departure, LogoutError, ProviderButton},
 };
-use self::{limiter::FailureLimiter, seen::Seen, standing::Standing};
+use self::{
+    limiter::FailureLimiter,
+    seen::Seen,
+    standing::{Evidence, Standing},
+};
 use crate::clock::Clock;
 
 /// Where a request came from, as far as sign-in needs to know.
@@ -74,6 +84,7 @@ struct Inner {
     people: Arc<dyn Store>,
     clock: Clock,
     config: IdentityConfig,
+    providers: Providers,
     failures: FailureLimiter,
     seen: Seen,
     cookie: SessionCookie,
@@ -106,11 +117,17 @@ pub enum AuthError {
 impl Identity {
     /// An identity service. `secure` says that the console is reached over HTTPS.
     #[must_use]
-    pub fn new(people: Arc<dyn Store>, clock: Clock, config: IdentityConfig, secure: bool) -> Self {
+    pub fn new(
+        people: Arc<dyn Store>,
+        clock: Clock,
+        config: IdentityConfig,
+        providers: Providers,
+        secure: bool,
+    ) -> Self {
         let cookie = SessionCookie::new(secure);
         let failures = FailureLimiter::default();
         let seen = Seen::new(config.session_idle, config.session_lifetime);
-        Self(Arc::new(Inner { people, clock, config, failures, seen, cookie }))
+        Self(Arc::new(Inner { people, clock, config, providers, failures, seen, cookie }))
     }
 
     /// The session cookie of this installation.
@@ -192,17 +209,17 @@ impl Identity {
         let record =
             record.filter(|record| matches && is_live(record, self.now())).ok_or(AuthError::Refused)?;
         self.0.seen.token(record.id, self.now());
-        self.actor(&record.owner, "token", Some(&record)).await
+        let standing = self.standing(&record.owner, Evidence::Token(&record)).await?;
+        Self::actor(&record.owner, standing, "token", Some(&record))
     }
 
     /// The actor for a person who has proved who they are, within what their token was made for.
-    async fn actor(
-        &self,
+    fn actor(
         person: &PersonId,
+        standing: Standing,
         method: &str,
         token: Option<&ApiToken>,
     ) -> Result<Actor, AuthError> {
-        let standing = self.standing(person).await?;
         let kind = token.map_or(ActorKind::Human, |token| kind_of(token.kind));
         let (scopes, id) = (token.and_then(scopes_of), token.map(|token| token.id));
         Self::with_standing(person.clone(), kind, standing, method, id, scopes.as_ref())

@@ -12,19 +12,25 @@
 //! Who is no longer in the file can no longer sign in. Whoever has no token gets a first one, in a file
 //! that only the process's own user can read.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use countersign_model::{PersonId, Seconds};
 use countersign_settings::ConfigProblems;
 use toml::{Table, Value};
 
-use super::{Identity, LocalPerson, Role, TokenError};
+use super::{Identity, LocalPerson, Role, SignInError, TokenError};
 use crate::keys::{KeyError, private_file, private_folder};
 
 /// How long a first token lives: long enough to sign in and make a better one.
 const FIRST_TOKEN: Seconds = Seconds::new(30 * 86_400);
 /// Who changes people at the start, in the log.
 const BY: &str = "people file";
+/// Who makes a first admin, in the log.
+const COMMAND_LINE: &str = "command line";
 
 /// Why the people of a file could not be made known.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +44,9 @@ pub enum PeopleError {
     /// The store, or no randomness for a token.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The same for a link.
+    #[error(transparent)]
+    Link(#[from] SignInError),
 }
 
 /// Reads the people of a file's text.
@@ -110,7 +119,7 @@ impl Identity {
             self.put_local_person(person, BY).await.map_err(TokenError::from)?;
             if !self.has_live_token(&who).await? {
                 let token = self.bootstrap_token(who.clone(), "first token", FIRST_TOKEN, BY).await?;
-                let file = folder.join(file_name(&who));
+                let file = folder.join(file_name(&who, "token"));
                 let _ = fs::remove_file(&file);
                 private_file(&file, token.token.as_bytes())?;
                 tracing::info!(person = %who, file = %file.display(), "wrote a first token; hand it over and remove it");
@@ -120,10 +129,30 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// Makes a person an admin of this installation's own, and writes a link into `folder` that signs them in
+    /// once. For whoever starts the process; no request leads here.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the link cannot be written.
+    pub async fn bootstrap_admin(&self, person: PersonId, folder: &Path) -> Result<PathBuf, PeopleError> {
+        let known = self.0.people.local_person(&person).await.map_err(TokenError::from)?;
+        let (groups, roles) = known.map_or_else(Default::default, |known| (known.groups, known.roles));
+        let roles = roles.iter().filter_map(|role| role.parse().ok()).chain([Role::Admin]).collect();
+        let admin = LocalPerson { person: person.clone(), groups, roles };
+        self.put_local_person(admin, COMMAND_LINE).await.map_err(TokenError::from)?;
+        let path = self.bootstrap_link(person.clone(), COMMAND_LINE).await?;
+        private_folder(folder)?;
+        let file = folder.join(file_name(&person, "link"));
+        private_file(&file, format!("{}{path}\n", self.0.providers.base()).as_bytes())?;
+        Ok(file)
+    }
+}
+
 /// A person's name as a file's: what could lead elsewhere is replaced.
-fn file_name(person: &PersonId) -> String {
+fn file_name(person: &PersonId, ending: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '@' | '-' | '_') { c } else { '_' };
-    person.as_str().chars().map(|c| if c == '.' { c } else { safe(c) }).collect::<String>() + ".token"
+    person.as_str().chars().map(|c| if c == '.' { c } else { safe(c) }).collect::<String>() + "." + ending
 }
 
 #[cfg(test)]
@@ -146,6 +175,6 @@ mod tests {
 
     #[test]
     fn a_name_cannot_lead_out_of_the_folder() {
-        assert_eq!(file_name(&"../../etc/x".parse().unwrap()), ".._.._etc_x.token");
+        assert_eq!(file_name(&"../../etc/x".parse().unwrap(), "token"), ".._.._etc_x.token");
     }
 }

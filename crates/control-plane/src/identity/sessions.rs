@@ -7,8 +7,8 @@ use countersign_store::{By, CommandError, SignInLink, StoreError};
 use serde_json::json;
 
 use super::{
-    Actor, ActorKind, Address, AuthError, BearerToken, Identity, LINK_LIFETIME, Secret, TooManyFailures,
-    is_live, links::LinkSecret, same,
+    Actor, ActorKind, Address, AuthError, BearerToken, Evidence, Identity, LINK_LIFETIME, OidcError, Secret,
+    TooManyFailures, is_live, links::LinkSecret, same, standing::BY_LINK,
 };
 use crate::clock::{NoEntropy, entropy};
 
@@ -40,6 +40,12 @@ pub enum SignInError {
     /// A machine token.
     #[error("this is a machine's token; sign in with a personal one")]
     Machine,
+    /// Tokens are not taken here.
+    #[error("tokens are not taken here; sign in at your identity provider")]
+    NoTokens,
+    /// The identity provider's word was not enough.
+    #[error(transparent)]
+    Oidc(#[from] OidcError),
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -76,7 +82,8 @@ impl Identity {
                 Some(token.ok_or(AuthError::Refused)?)
             }
         };
-        let actor = self.actor(&record.person, &record.method, token.as_ref()).await?;
+        let standing = self.standing(&record.person, Evidence::Session(&record)).await?;
+        let actor = Self::actor(&record.person, standing, &record.method, token.as_ref())?;
         if actor.kind == ActorKind::Machine {
             return Err(AuthError::Refused);
         }
@@ -89,6 +96,9 @@ impl Identity {
     /// When the token is not valid, is a machine's, or too many were tried from there.
     pub async fn sign_in_with_token(&self, text: &str, from: Address) -> Result<Secret, SignInError> {
         self.0.failures.check(from, self.now())?;
+        if !self.takes_tokens() {
+            return Err(SignInError::NoTokens);
+        }
         let Ok(token) = text.trim().parse::<BearerToken>() else { return self.refused(from, "token").await };
         let actor = match self.token_actor(&token).await {
             Err(AuthError::Refused) => return self.refused(from, "token").await,
@@ -123,7 +133,7 @@ impl Identity {
     pub async fn sign_in_with_link(&self, text: &str, from: Address) -> Result<Secret, SignInError> {
         let person = self.look_at_link(text, from).await?;
         let Ok(link) = LinkSecret::parse(text) else { return self.refused(from, "link").await };
-        let (secret, session) = self.new_session(person, "session:link", link.token)?;
+        let (secret, session) = self.new_session(person, BY_LINK, link.token)?;
         let by = By::new(session.person.as_str(), session.created_at);
         match self.0.people.redeem_sign_in_link(link.hash(), session, by).await {
             // What the link was made with may be revoked by now.
@@ -180,7 +190,7 @@ impl Identity {
         }
     }
 
-    fn new_session(
+    pub(super) fn new_session(
         &self,
         person: PersonId,
         method: &str,
@@ -195,6 +205,7 @@ impl Identity {
             groups: Vec::new(),
             account: None,
             sid: None,
+            id_token: None,
             token,
             created_at: now,
             expires_at: now.plus(self.0.config.session_lifetime),
@@ -203,7 +214,7 @@ impl Identity {
     }
 
     /// Counts and records a refused sign-in. The limit on failures also bounds what this adds to the log.
-    async fn refused<T>(&self, from: Address, with: &'static str) -> Result<T, SignInError> {
+    pub(super) async fn refused<T>(&self, from: Address, with: &'static str) -> Result<T, SignInError> {
         self.0.failures.failed(from, self.now());
         tracing::warn!(address = ?from, with, "a sign-in was refused");
         let mut event = EventDraft::new(self.now(), kind::SESSION_REFUSED);

@@ -13,6 +13,8 @@ mod console;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod oidc;
+#[cfg(test)]
 mod openapi;
 #[cfg(test)]
 mod pages;
@@ -20,6 +22,8 @@ mod pages;
 mod passkeys;
 #[cfg(test)]
 mod problems;
+#[cfg(test)]
+mod provider;
 #[cfg(test)]
 #[path = "../common/receiver.rs"]
 mod receiver;

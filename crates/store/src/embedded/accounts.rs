@@ -10,11 +10,13 @@ use super::{
     codec::{self, Record},
     layout::{ACCOUNT_LINKS, ACCOUNTS, Bytes, PROFILES},
     lookup::Lookup,
+    vouching,
     work::Work,
 };
 use crate::{
-    AccountLink, AccountRefusal, AccountStore, By, CommandError, ExternalAccount, LinkedAccount, LocalPerson,
-    Page, PageError, PageRequest, Profile, Session, SignIn, StoreError,
+    AccountKind, AccountLink, AccountRefusal, AccountStore, By, CommandError, ExternalAccount, LinkedAccount,
+    LocalPerson, Page, PageError, PageRequest, Profile, Replayed, Session, SignIn, SignInEnd, StoreError,
+    VouchRefusal, Vouching,
 };
 
 type Refused<T> = Result<T, CommandError<AccountRefusal>>;
@@ -56,7 +58,8 @@ fn redeem_link(work: &mut Work<'_>, hash: &Digest, person: PersonId, by: &By) ->
     if link.only_for.as_ref().is_some_and(|only| *only != person) {
         return refuse(AccountRefusal::OtherPerson);
     }
-    let linked = LinkedAccount { account: link.account, person, label: link.label, linked_at: by.at };
+    let linked =
+        LinkedAccount { account: link.account, person, label: link.label, email: None, linked_at: by.at };
     check_free(work, &linked)?;
     work.remove(ACCOUNT_LINKS, hash.as_bytes())?;
     put_account(work, &linked, by)?;
@@ -77,7 +80,7 @@ fn check_free(work: &Work<'_>, wanted: &LinkedAccount) -> Refused<()> {
     Ok(())
 }
 
-fn put_account(work: &mut Work<'_>, linked: &LinkedAccount, by: &By) -> Result<(), StoreError> {
+pub(super) fn put_account(work: &mut Work<'_>, linked: &LinkedAccount, by: &By) -> Result<(), StoreError> {
     work.put(linked.account.id().as_bytes(), linked)?;
     let mut event = account_event(&linked.account, &linked.label, kind::ACCOUNT_LINKED, by);
     event.body.insert("person".into(), json!(linked.person));
@@ -89,6 +92,9 @@ fn unlink(work: &mut Work<'_>, id: &Digest, by: &By) -> Refused<LinkedAccount> {
     let Some(linked) = linked else { return refuse(AccountRefusal::Unknown) };
     work.remove(ACCOUNTS, id.as_bytes())?;
     work.remove_where(|session: &Session| session.account.as_ref() == Some(&linked.account))?;
+    if linked.account.kind == AccountKind::Oidc {
+        vouching::revoke_tokens_of(work, &linked.person, by)?;
+    }
     let mut profile = profile_of(work, &linked.person)?;
     if profile.sign_in.as_ref().is_some_and(|last| last.account.as_ref() == Some(&linked.account)) {
         profile.sign_in = None;
@@ -112,12 +118,12 @@ fn account_event(
     event
 }
 
-fn profile_of(lookup: &impl Lookup, person: &PersonId) -> Result<Profile, StoreError> {
+pub(super) fn profile_of(lookup: &impl Lookup, person: &PersonId) -> Result<Profile, StoreError> {
     let known = lookup.get(person.as_str().as_bytes())?;
     Ok(known.unwrap_or_else(|| Profile::new(person.clone())))
 }
 
-fn put_profile(work: &mut Work<'_>, profile: &Profile) -> Result<(), StoreError> {
+pub(super) fn put_profile(work: &mut Work<'_>, profile: &Profile) -> Result<(), StoreError> {
     work.put(profile.person.as_str().as_bytes(), profile)
 }
 
@@ -140,7 +146,8 @@ pub(super) fn note_sign_in(work: &mut Work<'_>, session: &Session) -> Result<(),
 }
 
 pub(super) fn sweep(work: &mut Work<'_>, now: Timestamp) -> Result<usize, StoreError> {
-    work.remove_where(|link: &AccountLink| link.expires_at <= now)
+    let links = work.remove_where(|link: &AccountLink| link.expires_at <= now)?;
+    Ok(links + vouching::sweep(work, now)?)
 }
 
 fn set_disabled(
@@ -188,6 +195,18 @@ impl AccountStore for EmbeddedStore {
 
     async fn linked_accounts(&self, page: PageRequest) -> Result<Page<LinkedAccount>, PageError> {
         self.read(move |view| view.page(&page, false, |_| true)).await
+    }
+
+    async fn open_vouched_session(
+        &self,
+        vouching: Vouching,
+        by: By,
+    ) -> Result<(), CommandError<VouchRefusal>> {
+        self.writer.run(move |work| vouching::open_session(work, &vouching, &by)).await
+    }
+
+    async fn end_sign_ins(&self, end: SignInEnd, by: By) -> Result<usize, CommandError<Replayed>> {
+        self.writer.run(move |work| vouching::end_sign_ins(work, &end, &by)).await
     }
 
     async fn profile(&self, person: &PersonId) -> Result<Option<Profile>, StoreError> {

@@ -72,6 +72,8 @@ tables! {
     ACCOUNTS = "accounts";
     /// Hash → link for an account.
     ACCOUNT_LINKS = "account-links";
+    /// Hash of issuer and id → until when a message about the end of sign-ins is remembered.
+    SIGN_IN_ENDS = "sign-in-ends";
     /// Person → what is known of them.
     PROFILES = "profiles";
     /// Hash of a person and passkey → passkey.

@@ -33,6 +33,7 @@ mod query;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod vouching;
 mod work;
 mod writer;
 mod writes;

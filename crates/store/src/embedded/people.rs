@@ -64,7 +64,7 @@ fn revoke_token(work: &mut Work<'_>, id: TokenId, by: &By) -> Result<ApiToken, C
     Ok(token)
 }
 
-fn token_event(token: &ApiToken, kind: &'static str, by: &By) -> countersign_audit::EventDraft {
+pub(super) fn token_event(token: &ApiToken, kind: &'static str, by: &By) -> countersign_audit::EventDraft {
     let mut event = Work::draft(by, kind);
     event.body.insert("token".into(), json!(token.id));
     event.body.insert("name".into(), json!(token.name));
@@ -85,13 +85,13 @@ fn note_tokens_used(work: &mut Work<'_>, used: &[(TokenId, Timestamp)]) -> Resul
     Ok(())
 }
 
-fn open_session(work: &mut Work<'_>, session: &Session, by: &By) -> Result<(), StoreError> {
+pub(super) fn open_session(work: &mut Work<'_>, session: &Session, by: &By) -> Result<(), StoreError> {
     work.put(session.hash.as_bytes(), session)?;
     accounts::note_sign_in(work, session)?;
     work.record(session_event(session, kind::SESSION_SIGNED_IN, by))
 }
 
-fn session_event(session: &Session, kind: &'static str, by: &By) -> countersign_audit::EventDraft {
+pub(super) fn session_event(session: &Session, kind: &'static str, by: &By) -> countersign_audit::EventDraft {
     let mut event = Work::draft(by, kind);
     event.body.insert("person".into(), json!(session.person));
     event.body.insert("method".into(), json!(session.method));

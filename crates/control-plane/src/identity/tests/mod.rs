@@ -33,6 +33,10 @@ fn reviewer() -> PersonId {
 
 impl House {
     async fn new() -> Self {
+        Self::with(IdentityConfig::default()).await
+    }
+
+    async fn with(config: IdentityConfig) -> Self {
         let folder = TempDir::new().unwrap();
         let source = SpiffeId::control_plane("example.org".parse().unwrap());
         let mut count = 0_u8;
@@ -44,7 +48,7 @@ impl House {
         let time = Arc::new(AtomicI64::new(START));
         let clock = Arc::clone(&time);
         let clock = Clock::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst)));
-        let identity = Identity::new(Arc::new(store), clock, IdentityConfig::default(), false);
+        let identity = Identity::new(Arc::new(store), clock, config, Providers::default(), false);
         let house = Self { identity, time, _folder: folder };
         house.set_roles(owner(), &[Role::Admin]).await;
         house.set_roles(reviewer(), &[Role::Reviewer]).await;
@@ -231,6 +235,22 @@ async fn a_session_ends_when_idle_when_old_and_at_sign_out() {
     identity.sign_out(&actor, &left).await.unwrap();
     assert!(refused(&identity.session(&left).await));
     identity.sign_out(&actor, &left).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_local_people_a_link_from_the_machine_lets_in_and_tokens_do_not() {
+    let house = House::with(IdentityConfig { local: false, ..IdentityConfig::default() }).await;
+    let identity = &house.identity;
+    let token = house.token(owner()).await;
+    assert!(refused(&house.actor(&token).await));
+    assert!(matches!(identity.sign_in_with_token(&token, None).await, Err(SignInError::NoTokens)));
+    let link = identity.bootstrap_link(owner(), "test").await.unwrap();
+    let secret = identity.sign_in_with_link(secret_of(&link), None).await.unwrap();
+    let actor = identity.session(&secret).await.unwrap().actor;
+    assert!(actor.may(Right::Admin));
+    // What the link has opened leads to no lasting way in.
+    let made = house.make(&actor, ActorKind::Human, None).await.unwrap();
+    assert!(refused(&house.actor(&made.token).await));
 }
 
 #[tokio::test]

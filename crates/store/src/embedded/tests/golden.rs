@@ -140,6 +140,7 @@ fn people_and_what_proves_who_they_are_are_readable() {
         groups,
         account: None,
         sid: None,
+        id_token: None,
         token: Some(token.id),
         created_at: NOW,
         expires_at: later(60),
@@ -162,6 +163,7 @@ fn accounts_and_profiles_are_readable() {
         account: account.clone(),
         person: person.clone(),
         label: "One".into(),
+        email: Some(person.clone()),
         linked_at: NOW,
     };
     holds("account.1", &linked);

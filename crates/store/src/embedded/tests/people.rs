@@ -32,6 +32,7 @@ fn session(n: u8) -> Session {
         groups: Vec::new(),
         account: None,
         sid: None,
+        id_token: None,
         token: Some(token(n).id),
         created_at: NOW,
         expires_at: later(60),
