@@ -10,7 +10,7 @@ use crate::{
     exit,
     verbs::{
         agents, approvals, audit, channels, completions, control, demo, dev, doctor, exec, hook, login, mcp,
-        passkeys, policy, sidecar, tokens,
+        passkeys, people, policy, sidecar, tokens,
     },
 };
 
@@ -71,6 +71,8 @@ enum Verb {
     Channels(channels::Arguments),
     /// Follows, searches, exports and verifies the audit log.
     Audit(audit::Arguments),
+    /// Shows and ends accounts and sessions; disables people.
+    People(people::Arguments),
     /// Makes, lists and revokes API tokens.
     Tokens(tokens::Arguments),
     /// Lists and removes passkeys.
@@ -115,6 +117,7 @@ impl Cli {
             Verb::Approvals(arguments) => approvals::run(common, arguments).await,
             Verb::Channels(arguments) => channels::run(common, arguments).await,
             Verb::Audit(arguments) => audit::run(common, arguments).await,
+            Verb::People(arguments) => people::run(common, arguments).await,
             Verb::Tokens(arguments) => tokens::run(common, arguments).await,
             Verb::Passkeys(arguments) => passkeys::run(common, arguments).await,
             Verb::Login(arguments) => login::run(common, arguments).await,

@@ -18,6 +18,7 @@ mod otlp;
 mod pages;
 mod reference;
 mod shell;
+mod sign_in;
 mod tlog;
 mod waiting;
 

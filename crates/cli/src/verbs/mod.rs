@@ -15,6 +15,7 @@ mod inbox;
 pub(crate) mod login;
 pub(crate) mod mcp;
 pub(crate) mod passkeys;
+pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod sidecar;
 mod socket;

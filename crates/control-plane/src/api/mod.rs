@@ -18,6 +18,7 @@ mod openapi;
 mod outlines;
 mod page;
 mod passkeys;
+mod people;
 mod policies;
 mod problem;
 mod routes;

@@ -9,7 +9,9 @@ use utoipa::{
     },
 };
 
-use super::{agents, approvals, audit, channels, events, health, outlines, passkeys, policies, tokens};
+use super::{
+    agents, approvals, audit, channels, events, health, outlines, passkeys, people, policies, tokens,
+};
 
 /// The document.
 #[derive(OpenApi)]
@@ -27,6 +29,8 @@ use super::{agents, approvals, audit, channels, events, health, outlines, passke
         channels::list, channels::test,
         tokens::list, tokens::create, tokens::revoke, tokens::sign_in_link,
         passkeys::list, passkeys::remove,
+        people::list, people::disable, people::enable, people::accounts, people::unlink, people::sessions,
+        people::end_session,
     ),
     components(schemas(audit::Order)),
     security(("bearer" = [])),

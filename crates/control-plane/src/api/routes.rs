@@ -14,7 +14,7 @@ use super::{
     guard::{Access, Gate, guard},
     health,
     idempotency::Answers,
-    openapi, outlines, passkeys, policies, tokens,
+    openapi, outlines, passkeys, people, policies, tokens,
 };
 use crate::identity::Right;
 
@@ -62,6 +62,7 @@ impl Routes {
             .channels()
             .tokens()
             .passkeys()
+            .people()
     }
 
     fn approvals(self) -> Self {
@@ -115,6 +116,16 @@ impl Routes {
             .secret("/api/v1/tokens", READ, tokens::create)
             .post("/api/v1/tokens/{id}/revoke", READ, tokens::revoke)
             .secret("/api/v1/sign-in-links", READ, tokens::sign_in_link)
+    }
+
+    fn people(self) -> Self {
+        self.get("/api/v1/people", ADMIN, people::list)
+            .post("/api/v1/people/{id}/disable", ADMIN, people::disable)
+            .post("/api/v1/people/{id}/enable", ADMIN, people::enable)
+            .get("/api/v1/accounts", READ, people::accounts)
+            .post("/api/v1/accounts/{id}/unlink", READ, people::unlink)
+            .get("/api/v1/sessions", READ, people::sessions)
+            .post("/api/v1/sessions/{id}/end", READ, people::end_session)
     }
 
     fn passkeys(self) -> Self {

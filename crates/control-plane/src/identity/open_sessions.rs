@@ -28,6 +28,19 @@ pub struct SessionView {
     pub current: bool,
 }
 
+impl From<countersign_store::Session> for SessionView {
+    fn from(session: countersign_store::Session) -> Self {
+        Self {
+            id: id_of(&session.hash),
+            person: session.person,
+            method: session.method,
+            created_at: session.created_at,
+            expires_at: session.expires_at,
+            current: false,
+        }
+    }
+}
+
 /// Why a session was not ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -62,12 +75,8 @@ impl Identity {
         let own = self.open_sessions().await?.into_iter().filter(|session| session.person == actor.person);
         let mut views: Vec<_> = own
             .map(|session| SessionView {
-                id: id_of(&session.hash),
                 current: current == Some(session.hash),
-                person: session.person,
-                method: session.method,
-                created_at: session.created_at,
-                expires_at: session.expires_at,
+                ..SessionView::from(session)
             })
             .collect();
         views.sort_by_key(|view| std::cmp::Reverse(view.created_at));
@@ -78,7 +87,7 @@ impl Identity {
     ///
     /// # Errors
     /// When there is no such session for this actor.
-    pub async fn end_session(&self, actor: &Actor, id: Digest) -> Result<(), SessionError> {
+    pub async fn end_session(&self, actor: &Actor, id: Digest) -> Result<SessionView, SessionError> {
         let mut open = self.open_sessions().await?.into_iter();
         let session = open.find(|session| id_of(&session.hash) == id).ok_or(SessionError::NotFound)?;
         let own = session.person == actor.person && actor.kind == ActorKind::Human;
@@ -87,7 +96,7 @@ impl Identity {
         }
         self.0.seen.forget(&session.hash);
         match self.0.people.end_session(session.hash, By::new(actor.audit_name(), self.now())).await {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(session.into()),
             Err(CommandError::Refused(_)) => Err(SessionError::NotFound),
             Err(CommandError::Store(error)) => Err(error.into()),
         }

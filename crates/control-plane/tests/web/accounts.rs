@@ -5,9 +5,11 @@ use countersign_control_plane::{
     services::{ApprovalError, Ballot, VoteDecision},
 };
 
+use serde_json::json;
+
 use crate::{
     console::{Browser, form},
-    stage::{ONE, OWNER, Stage, deploy},
+    stage::{ONE, OWNER, Stage, TWO, deploy},
 };
 
 fn slack(subject: &str) -> ExternalAccount {
@@ -54,6 +56,35 @@ async fn a_link_leads_through_the_sign_in_and_cannot_be_forged_from_elsewhere() 
     browser.post("/accounts/link", &[("csrf", &csrf), ("secret", "guess")]).await.is(409);
     browser.post("/accounts/link", &[("csrf", &csrf), ("secret", secret)]).await.is(200);
     browser.post("/accounts/link", &[("csrf", &csrf), ("secret", secret)]).await.is(409);
+}
+
+/// What the settings pages and the command line do, over the API.
+#[tokio::test]
+async fn accounts_sessions_and_people_are_seen_and_ended_over_the_api() {
+    let stage = Stage::new().await;
+    let (owner, one) = (stage.token(OWNER).await, stage.token(ONE).await);
+    let browser = Browser::sign_in(&stage, ONE).await;
+    link(&stage, &browser, slack("U2")).await;
+    let account = stage.get("/api/v1/accounts", &one).await.is(200).json()["items"][0].clone();
+    assert_eq!((&account["kind"], &account["label"]), (&json!("slack"), &json!("Sam")));
+    let unlink = format!("/api/v1/accounts/{}/unlink", account["id"].as_str().unwrap());
+    stage.post(&unlink, &stage.token(TWO).await, json!({})).await.is_problem(404, "not_found");
+    stage.post(&unlink, &one, json!({})).await.is(200);
+    let session = stage.get("/api/v1/sessions", &one).await.is(200).json()["items"][0].clone();
+    let end = format!("/api/v1/sessions/{}/end", session["id"].as_str().unwrap());
+    stage.post(&end, &one, json!({})).await.is(200);
+    assert_eq!(browser.get("/").await.status, 303);
+    stage.get("/api/v1/people", &one).await.is_problem(403, "forbidden");
+    let people = stage.get("/api/v1/people", &owner).await.is(200).json();
+    assert_eq!(people["items"][0]["person"], ONE);
+    stage
+        .post(&format!("/api/v1/people/{OWNER}/disable"), &owner, json!({}))
+        .await
+        .is_problem(409, "yourself");
+    stage.post(&format!("/api/v1/people/{ONE}/disable"), &owner, json!({})).await.is(200);
+    stage.get("/api/v1/whoami", &one).await.is_problem(401, "unauthenticated");
+    stage.post(&format!("/api/v1/people/{ONE}/enable"), &owner, json!({})).await.is(200);
+    stage.get("/api/v1/whoami", &one).await.is(200);
 }
 
 /// I3 is judged on the human: the owner's chat account is the owner.

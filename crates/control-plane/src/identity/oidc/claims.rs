@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn claims(value: Value) -> Claims {
-        value.as_object().unwrap().clone()
+        serde_json::from_value(value).unwrap()
     }
 
     fn vouched(config: &ProviderConfig, id_token: Value) -> Result<String, NotVouched> {

@@ -159,7 +159,7 @@ mod tests {
 
     /// The claims with some of them changed; `null` takes one away.
     fn with(base: Value, changes: &Value) -> Claims {
-        let mut claims = base.as_object().unwrap().clone();
+        let mut claims: Claims = serde_json::from_value(base).unwrap();
         for (name, value) in changes.as_object().unwrap() {
             claims.insert(name.clone(), value.clone());
         }

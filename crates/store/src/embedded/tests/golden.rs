@@ -17,6 +17,7 @@ use crate::{
         codec::{self, Record},
         outbox::OutboxRow,
         sources::{Run, SourceRow},
+        vouching::Heard,
         work::Tail,
         writes::WriteRow,
     },
@@ -182,6 +183,7 @@ fn accounts_and_profiles_are_readable() {
         groups: vec!["sre".into()],
         ended_at: Some(later(5)),
     };
+    holds("sign-in-end.1", &Heard { until: later(60) });
     holds("profile.1", &Profile { person, disabled_at: Some(later(9)), sign_in: Some(sign_in) });
 }
 

@@ -1,0 +1,74 @@
+// Identity providers to sign in at: oidc-provider as somebody's own SSO, and emulate as Okta and Google.
+//
+// Usage: node idp.mjs CONSOLE, run where node_modules is. Prints one JSON object with their issuers when they
+// are ready, and runs until it is killed.
+import { createServer } from "node:http";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+
+const load = (file) => import(pathToFileURL(path.join(process.cwd(), "node_modules", file)));
+const { createEmulator } = await load("emulate/dist/api.js");
+const { Provider } = await load("oidc-provider/lib/index.js");
+
+const consoleUrl = process.argv[2];
+const redirect = (id) => [`${consoleUrl}/sign-in/oidc/${id}/callback`];
+const user = (name, more = {}) => ({ login: `${name}@example.com`, email: `${name}@example.com`, name, ...more });
+
+const okta = await createEmulator({
+  service: "okta",
+  port: 0,
+  seed: {
+    okta: {
+      users: [
+        user("reviewer-one", { first_name: "Reviewer", last_name: "One" }),
+        user("outsider", { first_name: "Out", last_name: "Sider" }),
+      ],
+      groups: [{ name: "sre" }],
+      group_memberships: [{ group: "sre", user: "reviewer-one@example.com" }],
+      group_assignments: [{ group: "sre", user: "reviewer-one@example.com" }],
+      oauth_clients: [{ client_id: "countersign", client_secret: "okta-secret", name: "Countersign", redirect_uris: redirect("okta") }],
+    },
+  },
+});
+const google = await createEmulator({
+  service: "google",
+  port: 0,
+  seed: {
+    google: {
+      users: [user("reviewer-two", { hd: "example.com" }), user("guest", { hd: "elsewhere.example" }), user("private")],
+      oauth_clients: [{ client_id: "countersign", client_secret: "google-secret", name: "Countersign", redirect_uris: redirect("google") }],
+    },
+  },
+});
+
+const server = createServer().listen(0, "127.0.0.1");
+await new Promise((ready) => server.once("listening", ready));
+const issuer = `http://localhost:${server.address().port}`;
+const sso = new Provider(issuer, {
+  clients: [
+    {
+      client_id: "countersign",
+      token_endpoint_auth_method: "none",
+      redirect_uris: redirect("sso"),
+      post_logout_redirect_uris: [`${consoleUrl}/sign-in`],
+      backchannel_logout_uri: `${consoleUrl}/sign-in/oidc/sso/logout`,
+      backchannel_logout_session_required: true,
+    },
+  ],
+  pkce: { required: () => true },
+  scopes: ["openid", "email", "groups"],
+  claims: { openid: ["sub"], email: ["email", "email_verified"], groups: ["groups"] },
+  features: { devInteractions: { enabled: true }, rpInitiatedLogout: { enabled: true }, backchannelLogout: { enabled: true } },
+  findAccount: (_, id) => ({
+    accountId: id,
+    claims: () => ({
+      sub: id,
+      email: `${id}@example.com`,
+      email_verified: true,
+      groups: id.startsWith("reviewer") ? ["sre"] : ["guests"],
+    }),
+  }),
+});
+server.on("request", sso.callback());
+
+console.log(JSON.stringify({ sso: issuer, okta: okta.url, google: google.url }));
