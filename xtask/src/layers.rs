@@ -11,7 +11,7 @@ use crate::command::{cargo, output};
 const MAP: &str = include_str!("../../crates/README.md");
 
 /// The one home, or the few, of each third-party crate that somebody may want to replace.
-const HOMES: [(&str, &[&str]); 19] = [
+const HOMES: [(&str, &[&str]); 20] = [
     ("aws-lc-rs", &["model", "pki", "control-plane", "intercept", "sidecar"]),
     ("axum", &["control-plane", "intercept"]),
     ("bincode", &["protocol"]),
@@ -28,6 +28,7 @@ const HOMES: [(&str, &[&str]); 19] = [
     ("redb", &["spool", "store", "testkit"]),
     ("regex", &["policy"]),
     ("reqwest", &["cli", "control-plane"]),
+    ("tokio-tungstenite", &["control-plane"]),
     ("tracing-opentelemetry", &["telemetry"]),
     ("utoipa", &["control-plane"]),
     ("x509-parser", &["pki"]),

@@ -15,7 +15,10 @@ use countersign_settings::Settings;
 pub use countersign_settings::{ConfigProblems, Sources};
 use countersign_telemetry::LogConfig;
 
-pub use self::channels::{ChannelsConfig, EmailConfig, Route, Security, WebhookConfig};
+pub use self::channels::{
+    ChannelsConfig, EmailConfig, Route, Security, SlackConfig, TeamsBotConfig, TeamsWorkflowConfig,
+    WebhookConfig,
+};
 use crate::identity::{IdentityConfig, settings::KEYS as IDENTITY_KEYS};
 
 /// The control plane's configuration.

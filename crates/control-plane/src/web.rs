@@ -44,9 +44,20 @@ const HEADERS: [(HeaderName, &str); 8] = [
 /// The whole HTTP side of the control plane. Serve it with `into_make_service_with_connect_info`, so
 /// that failed sign-ins can be counted by address. Requests that wait for something end with `stop`.
 pub fn router(services: Services, identity: Identity, stop: CancellationToken) -> Router {
+    router_with(services, identity, stop, Router::new())
+}
+
+/// The same, with the routes that chats post to.
+pub(crate) fn router_with(
+    services: Services,
+    identity: Identity,
+    stop: CancellationToken,
+    hooks: Router,
+) -> Router {
     let secure = identity.cookie().is_secure();
     api::router(services.clone(), identity.clone(), stop)
         .merge(console::router(services, identity))
+        .merge(hooks)
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(RequestBodyTimeoutLayer::new(BODY_PAUSE))

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     authority::CertificateAuthority,
     broker::{Broker, Crowd},
-    channel::{Channels, Desk as ChannelDesk, Dispatcher, Worker},
+    channel::{Channels, Desk as ChannelDesk, Dispatcher, Listening, Votes, Worker},
     clock::{Clock, entropy},
     config::Config,
     distribution::{Catalogue, Distribution},
@@ -172,13 +172,27 @@ async fn open(config: Config, clock: Clock, parts: Parts) -> Result<Running, Sta
     let services = Services::new(parts.services_parts(&clock, &config, api_addr));
     let mut supervisor = Supervisor::default();
     let stop = supervisor.stop_token();
-    let router = web::router(services.clone(), identity.clone(), stop.clone());
+    let console = console_address(&config, api_addr);
+    let votes = Votes {
+        approvals: services.approvals.clone(),
+        identity: identity.clone(),
+        store: Arc::clone(&parts.store),
+        console: Arc::clone(&console),
+    };
+    let mut listening = Listening::to(parts.channels.listeners(), &votes);
+    let hooks = std::mem::take(&mut listening.router);
+    let router = web::router_with(services.clone(), identity.clone(), stop.clone(), hooks);
+    let until = stop.clone();
+    supervisor.spawn("chats", async move {
+        listening.run(until).await;
+        Ok(())
+    });
     supervisor.spawn("the API", serve_api(listener, router, stop.clone()));
     supervisor.spawn("event streams", end_streams(Arc::clone(&parts.hub), stop.clone()));
     supervisor.spawn("sign-in", keep_house(identity.clone(), stop));
     spawn_link(&mut supervisor, &config, &clock, &parts, server, &own);
     spawn_work(&mut supervisor, &parts);
-    spawn_channels(&mut supervisor, &parts, console_address(&config, api_addr));
+    spawn_channels(&mut supervisor, &parts, console);
 
     let stop = supervisor.stop_token().drop_guard();
     let drain = config.times.drain;

@@ -83,7 +83,6 @@ impl Health {
     }
 
     /// What its watchdog says: `None` is all right.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for channels that keep connections"))]
     pub(crate) fn alarm(&self, alarm: Option<String>) {
         let now = self.clock.now();
         self.change(now, |state| {

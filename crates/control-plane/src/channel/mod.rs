@@ -14,15 +14,24 @@
 //! What channels do is behind one port, [`Channel`].
 
 mod back_off;
+mod call;
 mod dispatch;
 mod email;
 mod health;
 pub(crate) mod http;
+mod json;
+mod listen;
+mod page;
 mod port;
+mod recent;
 mod routing;
 pub(crate) mod secret_file;
+mod slack;
+mod teams;
 #[cfg(test)]
 mod tests;
+mod ticket;
+mod votes;
 mod webhook;
 mod worker;
 
@@ -35,15 +44,31 @@ use countersign_telemetry::Metrics;
 use tokio::sync::Notify;
 
 pub(crate) use self::{
-    dispatch::Dispatcher, health::Health, port::Channel, routing::Routing, worker::Worker,
+    call::is_private, dispatch::Dispatcher, health::Health, listen::Listening, port::Channel,
+    routing::Routing, votes::Votes, worker::Worker,
 };
-use self::{email::Email, port::Message, webhook::Webhook};
+use self::{
+    email::Email,
+    listen::Listener,
+    port::{DeliveryError, Message, MessageRef},
+    secret_file::{SecretFileError, read_secret_file},
+    slack::Slack,
+    teams::{Bot, Workflow},
+    webhook::Webhook,
+};
 pub use self::{
     email::{EmailConfig, Security},
     routing::Route,
+    slack::SlackConfig,
+    teams::{TeamsBotConfig, TeamsWorkflowConfig},
     webhook::WebhookConfig,
 };
-use crate::{clock::Clock, config::Config, hub::Hub, review::Review};
+use crate::{
+    clock::Clock,
+    config::{ChannelsConfig, Config},
+    hub::Hub,
+    review::Review,
+};
 
 /// A channel under the name that the configuration gives it.
 pub(crate) struct Configured {
@@ -64,11 +89,18 @@ impl std::fmt::Debug for Configured {
 }
 
 /// Every channel there is, and who is told where.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Channels {
     configured: BTreeMap<String, Arc<Configured>>,
+    listeners: Vec<Listener>,
     /// Who is told where.
     pub(crate) routing: Routing,
+}
+
+impl std::fmt::Debug for Channels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channels").field("configured", &self.configured).finish_non_exhaustive()
+    }
 }
 
 /// Why a channel cannot be set up.
@@ -99,7 +131,36 @@ impl Channels {
             let opened = Email::open(email, clock.clone()).map_err(problem(&email.name))?;
             channels.add(&email.name, Arc::new(opened), health());
         }
+        channels.open_chats(settings, clock)?;
         Ok(channels)
+    }
+
+    fn open_chats(&mut self, settings: &ChannelsConfig, clock: &Clock) -> Result<(), ChannelProblem> {
+        for config in &settings.slack {
+            let opened = Slack::open(config, clock.clone());
+            let slack = Arc::new(opened.map_err(|error| problem(&config.name, &error.to_string()))?);
+            let (name, health) = (config.name.clone(), Health::new(clock.clone()));
+            self.add(&name, Arc::clone(&slack) as Arc<dyn Channel>, health.clone());
+            self.listeners.push(Listener::Slack { name, slack, health });
+        }
+        for config in &settings.teams {
+            let opened = Workflow::open(config, clock.clone());
+            let workflow = opened.map_err(|why| problem(&config.name, &why))?;
+            self.add(&config.name, Arc::new(workflow), Health::new(clock.clone()));
+        }
+        for config in &settings.teams_bots {
+            let opened = Bot::open(config, clock.clone());
+            let bot = Arc::new(opened.map_err(|why| problem(&config.name, &why))?);
+            let name = config.name.clone();
+            self.add(&name, Arc::clone(&bot) as Arc<dyn Channel>, Health::new(clock.clone()));
+            self.listeners.push(Listener::Teams { name, bot });
+        }
+        Ok(())
+    }
+
+    /// The channels whose cards take votes.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter()
     }
 
     /// Adds a channel.
@@ -128,6 +189,10 @@ impl Channels {
     fn wake_all(&self) {
         self.all().for_each(|configured| configured.wake.notify_one());
     }
+}
+
+fn problem(name: &str, why: &str) -> ChannelProblem {
+    ChannelProblem { name: name.to_owned(), why: why.to_owned() }
 }
 
 /// What dispatcher and workers work with.

@@ -4,17 +4,23 @@
 //! are never settings: a setting names the file that holds one.
 
 mod email;
+mod slack;
+mod teams;
 #[cfg(test)]
 mod tests;
 mod webhook;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use countersign_model::RequirementName;
 use countersign_settings::Settings;
 use countersign_store::Destination;
+use reqwest::Url;
 
-pub use crate::channel::{EmailConfig, Route, Security, WebhookConfig};
+use crate::channel::is_private;
+pub use crate::channel::{
+    EmailConfig, Route, Security, SlackConfig, TeamsBotConfig, TeamsWorkflowConfig, WebhookConfig,
+};
 
 /// The most channels of a kind, and the most routes.
 const MAX_ITEMS: usize = 256;
@@ -28,6 +34,12 @@ pub struct ChannelsConfig {
     pub webhooks: Vec<WebhookConfig>,
     /// Mail servers.
     pub emails: Vec<EmailConfig>,
+    /// Apps in Slack.
+    pub slack: Vec<SlackConfig>,
+    /// Workflows webhooks of Microsoft Teams.
+    pub teams: Vec<TeamsWorkflowConfig>,
+    /// Bots in Microsoft Teams.
+    pub teams_bots: Vec<TeamsBotConfig>,
     /// Who is told where.
     pub routes: Vec<Route>,
 }
@@ -40,8 +52,13 @@ pub(super) fn read(settings: &mut Settings) -> ChannelsConfig {
     let webhooks =
         items(settings, "channels.webhook", |settings, key| webhook::read(settings, key, &mut names));
     let emails = items(settings, "channels.email", |settings, key| email::read(settings, key, &mut names));
+    let slack = items(settings, "channels.slack", |settings, key| slack::read(settings, key, &mut names));
+    let teams =
+        items(settings, "channels.teams", |settings, key| teams::read_workflow(settings, key, &mut names));
+    let teams_bots =
+        items(settings, "channels.teams_bot", |settings, key| teams::read_bot(settings, key, &mut names));
     let routes = items(settings, "routes", |settings, key| route(settings, key, &names));
-    ChannelsConfig { webhooks, emails, routes }
+    ChannelsConfig { webhooks, emails, slack, teams, teams_bots, routes }
 }
 
 /// Reads every item of a list.
@@ -80,6 +97,29 @@ fn name(
         settings.problem(format!("{key}.name = {name:?}: another channel has this name"));
     }
     name
+}
+
+/// Reads the name of a file that there must be. `what` says what is in it.
+fn required_file(settings: &mut Settings, key: &str, what: &str) -> PathBuf {
+    settings.required(key, what).into()
+}
+
+fn optional_file(settings: &mut Settings, key: &str) -> Option<PathBuf> {
+    settings.take::<String>(key).map(Into::into)
+}
+
+/// Reads an address that tokens are sent to, with a slash at its end.
+fn address(settings: &mut Settings, key: &str, default: &str) -> Option<Url> {
+    let text: Option<String> = settings.take(key);
+    let text = text.unwrap_or_else(|| default.to_owned());
+    match text.parse::<Url>() {
+        Ok(url) if is_private(&url) && !url.cannot_be_a_base() => Some(url),
+        _ => {
+            settings
+                .problem(format!("{key} = {text:?}: must start with https://, since tokens are sent there"));
+            None
+        }
+    }
 }
 
 fn route(settings: &mut Settings, key: &str, names: &Names) -> Option<Route> {

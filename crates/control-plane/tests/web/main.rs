@@ -9,6 +9,8 @@ mod authenticator;
 #[cfg(test)]
 mod channels;
 #[cfg(test)]
+mod chat;
+#[cfg(test)]
 mod console;
 #[cfg(test)]
 mod events;

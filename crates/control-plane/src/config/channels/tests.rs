@@ -22,6 +22,7 @@ fn the_example_is_valid() {
     assert_eq!((config.webhooks.len(), config.emails.len(), config.routes.len()), (1, 1, 1));
     assert_eq!(config.emails[0].security, Security::StartTls);
     assert!(config.routes[0].fallback.is_some());
+    assert_eq!((config.slack.len(), config.teams.len(), config.teams_bots.len()), (1, 1, 1));
 }
 
 #[test]
@@ -53,6 +54,33 @@ fn every_mistake_is_reported_at_once() {
         "routes.2.requirement",
         "there is no channel of that name",
         "leads to where the route leads anyway",
+    ] {
+        assert!(problems.contains(expected), "{expected}\n{problems}");
+    }
+}
+
+#[test]
+fn what_a_chat_needs_is_asked_for() {
+    let problems = load(
+        "[[channels.slack]]\nname = \"slack\"\napi = \"http://slack.com/api/\"\n\
+         [[channels.teams]]\nname = \"teams\"\n\
+         [[channels.teams_bot]]\nname = \"bot\"\napp_id = \"1\"\ntenant = \"mine.example\"\n\
+         client_secret_file = \"/s\"\nservice = \"smba\"\n\
+         [[routes]]\nrequirement = \"*\"\nchannel = \"slack\"\nroom = \"#general\"\n\
+         [[routes]]\nrequirement = \"*\"\nchannel = \"teams\"\nroom = \"general\"\n\
+         [[routes]]\nrequirement = \"*\"\nchannel = \"bot\"\n",
+    )
+    .unwrap_err();
+    for expected in [
+        "channels.slack.0.bot_token_file must be set",
+        "channels.slack.0.api = \"http://slack.com/api/\": must start with https://",
+        "channels.teams.0.webhook_file must be set",
+        "channels.teams_bot.0.app_id = \"1\": write it as",
+        "channels.teams_bot.0.tenant = \"mine.example\": write it as",
+        "channels.teams_bot.0.service = \"smba\": must start with https://",
+        "C0123ABCDEF",
+        "posts to one place",
+        "19:…@thread.tacv2",
     ] {
         assert!(problems.contains(expected), "{expected}\n{problems}");
     }
