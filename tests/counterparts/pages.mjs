@@ -52,6 +52,13 @@ const deploy = (version, provenance) =>
     { type: "Service", id: "payments", properties: { environment: "production", region: "eu-central-1", tier: 1 } },
     { ticket: "OPS-1482", provenance },
   );
+const release = () =>
+  deploy("1.4.2", {
+    initiator: "reviewer-three@example.com",
+    reason: "Fixes the rounding of refunds; all checks on main are green.",
+    model: "model-x", session: "release-1482",
+    prompt: "Ship the rounding fix to production before noon and watch the error rate.",
+  });
 const bucket = (principal) => ({
   Version: "2012-10-17",
   Statement: [{ Effect: "Allow", Principal: principal, Action: "s3:GetObject", Resource: "arn:aws:s3:::invoices/*" }],
@@ -80,12 +87,7 @@ async function stage() {
   );
   await vote(reviewers[0], refused, "deny", "No return was booked for this order");
 
-  await ask(deploy("1.4.2", {
-    initiator: "reviewer-three@example.com",
-    reason: "Fixes the rounding of refunds; all checks on main are green.",
-    model: "model-x", session: "release-1482",
-    prompt: "Ship the rounding fix to production before noon and watch the error rate.",
-  }));
+  await ask(release());
   await ask(operation(
     "put-bucket-policy", { bucket: "invoices" },
     { type: "Bucket", id: "invoices", properties: { environment: "production", data: "personal" } },
@@ -178,7 +180,37 @@ await visit(reviewer, "approval", `/approvals/${find("deploy")}`);
 await visit(reviewer, "approval-policy", `/approvals/${find("put-bucket-policy")}`);
 await visit(reviewer, "approval-edit", `/approvals/${find("Agent::edit")}`);
 await visit(reviewer, "approval-hostile", `/approvals/${find("refund")}`);
+await visit(reviewer, "batch", `/batch?id=${find("refund")}&id=${find("deploy")}`);
 for (const [name, at] of JSON.parse(process.env.PAGES)) await visit(admin, name, at);
+// The pictures of the README: what fits one screen.
+await reviewer.setViewportSize({ width: 1280, height: 860 });
+await reviewer.goto(`${dev.api}/approvals/${find("put-bucket-policy")}`);
+await reviewer.locator("main.ready").waitFor();
+await reviewer.screenshot({ path: path.join(pictures, "console.png") });
+await reviewer.setViewportSize({ width: 390, height: 844 });
+await reviewer.emulateMedia({ colorScheme: "dark" });
+await reviewer.goto(dev.api);
+await reviewer.locator("main.ready").waitFor();
+await reviewer.screenshot({ path: path.join(pictures, "phone.png") });
+await reviewer.emulateMedia({ colorScheme: "light" });
+
+// The story of one request: it is decided on a phone and by another reviewer, runs, and its timeline tells so.
+await reviewer.setViewportSize({ width: 390, height: 844 });
+await reviewer.goto(`${dev.api}/approvals/${find("deploy")}`);
+await reviewer.getByLabel(/reason/i).fill("Checks are green");
+await reviewer.screenshot({ path: path.join(pictures, "story-1-phone.png") });
+await reviewer.getByRole("button", { name: /^approve/i }).click();
+await reviewer.getByText(/you approved/i).waitFor();
+await reviewer.screenshot({ path: path.join(pictures, "story-2-approved.png") });
+await vote(reviewers[1], find("deploy"), "approve");
+const task = await call(dev.check, dev.check_token, "GET", `/access/v1/requests/${find("deploy")}`);
+const again = release();
+again.context.approval = task.result.approval;
+const decided = await check("/access/v1/evaluation", again);
+await reviewer.getByText("It was started").waitFor();
+await look(reviewer, "story-3-timeline");
+tell("story", { decision: decided.decision });
+
 await reviewer.goto(`${dev.api}/settings`);
 await look(reviewer, "forbidden");
 complaints.splice(0, complaints.length, ...complaints.filter((text) => !/40[34]/.test(text)));

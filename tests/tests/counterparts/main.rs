@@ -14,6 +14,7 @@ mod conformance;
 mod console;
 mod front;
 mod mcp;
+mod openapi;
 mod otlp;
 mod pages;
 mod reference;

@@ -1,8 +1,11 @@
 //! Every page of the console in a real browser: accessible, and fit for a phone, in light and dark.
+//!
+//! With `COUNTERSIGN_UPDATE_PICTURES=1` it also renews the README's pictures in `tests/pictures/`.
 
 use std::{
     fs,
     io::{BufRead, BufReader},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -12,7 +15,10 @@ use serde_json::{Value, json};
 use crate::{counterparts, script};
 
 /// The pages that an admin sees besides requests, by the names of their pictures.
-const PAGES: [(&str, &str); 11] = [
+const PAGES: [(&str, &str); 14] = [
+    ("you", "/you"),
+    ("passkeys", "/passkeys"),
+    ("channels", "/channels"),
     ("history", "/history"),
     ("history-nothing", "/history?text=nothing+like+that"),
     ("agents", "/agents"),
@@ -33,7 +39,7 @@ fn every_page_is_accessible_on_every_screen() {
     fs::create_dir_all(&pictures).unwrap();
     let mut browser = Command::new("node")
         .arg(script("pages.mjs"))
-        .arg(pictures)
+        .arg(&pictures)
         .current_dir(counterparts())
         .env("DEV", dev.ready().to_string())
         .env("PAGES", json!(PAGES).to_string())
@@ -48,6 +54,8 @@ fn every_page_is_accessible_on_every_screen() {
         let step: Value = serde_json::from_str(&line.unwrap()).expect("JSON");
         if step["step"] == "done" {
             assert_eq!(step["complaints"], json!([]), "the browser's console is quiet");
+        } else if step["step"] == "story" {
+            assert_eq!(step["decision"], true, "what two people approved runs");
         } else if step["violations"] == json!([]) {
             looked += 1;
         } else {
@@ -57,4 +65,10 @@ fn every_page_is_accessible_on_every_screen() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     assert!(browser.wait().unwrap().success());
     assert!(looked >= 4 * PAGES.len(), "{looked} screens");
+    if std::env::var_os("COUNTERSIGN_UPDATE_PICTURES").is_some() {
+        for name in ["console.png", "phone.png"] {
+            fs::copy(pictures.join(name), Path::new(env!("CARGO_MANIFEST_DIR")).join("pictures").join(name))
+                .unwrap();
+        }
+    }
 }

@@ -47,6 +47,7 @@ pub(crate) fn card(reviewed: &Reviewed, session: &Session, now: Timestamp) -> Ma
                 (byline(review, Some(now)))
                 h3.what { a href={ "/approvals/" (review.id) } data-key={ "open-" (review.id) } { (headline(review)) } }
                 (labels(&review.target))
+                @if !is_long && reviewed.may_vote.allowed { (select(review)) }
             }
             @if is_long {
                 section { p.quiet { "This operation is too long to be judged from here." } }
@@ -63,6 +64,17 @@ pub(crate) fn card(reviewed: &Reviewed, session: &Session, now: Timestamp) -> Ma
             } @else {
                 (decide(reviewed, session, Origin::Inbox))
             }
+        }
+    }
+}
+
+/// Takes the request among those that are decided together ([`super::batch`]).
+fn select(review: &Review) -> Markup {
+    html! {
+        label.check.small.select {
+            input type="checkbox" name="id" value=(review.id) form="batch" data-key={ "select-" (review.id) };
+            "Select"
+            span.visually-hidden { " " (review.headline.one_line()) }
         }
     }
 }

@@ -132,6 +132,11 @@ fn waiting(pending: &[Reviewed], more: bool, narrow: bool, session: &Session, no
             ))
         }
         @if !mine.is_empty() { (group("Waiting for you", mine, session, now)) }
+        @if mine.len() > 1 {
+            form.batch id="batch" method="get" action="/batch" {
+                button type="submit" { "Decide on the selected together…" }
+            }
+        }
         @if !others.is_empty() { (group("Waiting for others", others, session, now)) }
         @if !pending.is_empty() { p.quiet.small.keys { "Press " kbd { "?" } " for the keys." } }
         @if more { p.quiet.small { "There are more; these are the newest " (PENDING) "." } }

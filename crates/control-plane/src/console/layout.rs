@@ -30,6 +30,8 @@ pub(crate) enum Place {
     Policies,
     Channels,
     Settings,
+    /// The person's own page, which their name leads to.
+    You,
     /// None of them.
     Elsewhere,
 }
@@ -92,7 +94,8 @@ fn bar(session: &Session, live: bool, place: Place) -> Markup {
                 }
                 @if live { span.live hidden role="status" {} }
                 div.who {
-                    span.person title=(session.actor.person) { (session.actor.person) }
+                    a.person href="/you" title=(session.actor.person)
+                        aria-current=[(place == Place::You).then_some("page")] { (session.actor.person) }
                     form method="post" action="/sign-out" {
                         (csrf(session))
                         button.plain type="submit" { "Sign out" }
@@ -137,6 +140,7 @@ fn keys() -> Markup {
                 dt { kbd { "j" } " " kbd { "k" } } dd { "Next and previous request" }
                 dt { kbd { "o" } } dd { "Open the request" }
                 dt { kbd { "r" } } dd { "Write a reason" }
+                dt { kbd { "x" } } dd { "Select, to decide on several together" }
                 dt { kbd { "a" } " " kbd { "d" } } dd { "Go to Approve or Deny; Enter decides" }
                 dt { kbd { "?" } } dd { "This list" }
             }

@@ -7,6 +7,7 @@ mod accounts;
 mod agents;
 mod approval;
 mod assets;
+mod batch;
 mod card;
 mod channels;
 mod error;
@@ -22,6 +23,7 @@ mod settings;
 mod sign_in;
 mod text;
 mod vote;
+mod you;
 
 use axum::{
     Router,
@@ -70,6 +72,7 @@ pub(crate) fn router(services: Services, identity: Identity) -> Router {
 /// What there is to look at, and to look after, besides requests.
 fn pages() -> Router<ConsoleState> {
     Router::new()
+        .route("/batch", get(batch::ask).post(batch::cast))
         .route("/history", get(history::show))
         .route("/agents", get(agents::list).post(agents::add))
         .route("/agents/{name}", get(agents::show))
@@ -81,4 +84,9 @@ fn pages() -> Router<ConsoleState> {
         .route("/policies/{revision}", get(policies::show))
         .route("/policies/{revision}/rollback", get(policies::ask_to_roll_back).post(policies::roll_back))
         .route("/settings", get(settings::show))
+        .route("/you", get(you::show))
+        .route("/you/sessions/{id}/end", post(you::end_session))
+        .route("/you/accounts/{id}/unlink", post(you::unlink))
+        .route("/you/tokens", post(you::create_token))
+        .route("/you/tokens/{id}/revoke", post(you::revoke_token))
 }

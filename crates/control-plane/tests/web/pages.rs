@@ -162,3 +162,65 @@ async fn no_form_is_taken_from_elsewhere() {
         assert_eq!(stage.get(path, "").await.is(303).header("location"), format!("/sign-in?next={path}"));
     }
 }
+
+#[tokio::test]
+async fn several_requests_get_one_vote_each_and_each_by_its_own_rules() {
+    let stage = Stage::new().await;
+    let first = stage.submit(deploy("payments"), "one").await;
+    let second = stage.submit(deploy("search"), "two").await;
+    let board = stage.submit(deploy("ledger"), "board").await;
+    let one = Browser::sign_in(&stage, ONE).await;
+    assert!(one.get("/").await.is(200).text.contains("action=\"/batch\""));
+    let page = one.get(&format!("/batch?id={first}&id={second}&id={board}&id={first}")).await.is(200).text;
+    assert!(page.contains("Decide on 2 requests") && page.contains(&format!("{first},{second}\"")), "{page}");
+
+    let csrf = one.csrf().await;
+    let ids = format!("{first},{second},{board},{first},nonsense");
+    let fields = [("csrf", csrf.as_str()), ("ids", &ids), ("decision", "approve"), ("reason", "all three")];
+    let done = one.post("/batch", &fields).await.is(200).text;
+    assert_eq!(done.matches("your vote counted").count(), 2, "{done}");
+    assert_eq!(done.matches("not counted").count(), 1, "{done}");
+    let viewer = stage.token(VIEWER).await;
+    for (id, state, votes) in [(&first, "approved", 1), (&second, "pending", 1), (&board, "pending", 0)] {
+        let approval = stage.get(&format!("/api/v1/approvals/{id}"), &viewer).await.is(200).json();
+        assert_eq!(
+            (approval["state"].as_str(), approval["votes"].as_array().unwrap().len()),
+            (Some(state), votes)
+        );
+    }
+    // The owner gets no vote counted in a heap either (I3), and no form of another session is taken.
+    let owner = Browser::sign_in(&stage, OWNER).await;
+    let own = owner.csrf().await;
+    let fields = |csrf| [("csrf", csrf), ("ids", second.as_str()), ("decision", "approve")];
+    assert!(owner.post("/batch", &fields(own.as_str())).await.is(200).text.contains("not counted"));
+    owner.post("/batch", &fields(csrf.as_str())).await.is(403);
+}
+
+#[tokio::test]
+async fn people_look_after_their_own_sessions_and_tokens_only() {
+    let stage = Stage::new().await;
+    let (one, elsewhere) = (Browser::sign_in(&stage, ONE).await, Browser::sign_in(&stage, ONE).await);
+    let two = Browser::sign_in(&stage, TWO).await;
+    let page = one.get("/you").await.is(200).text;
+    assert!(page.contains("this one") && page.contains("reviewer"), "{page}");
+    let between = |text: &str, before: &str, after: &str| {
+        text.split_once(before).and_then(|(_, rest)| rest.split_once(after)).unwrap().0.to_owned()
+    };
+    let other = between(&page, "/you/sessions/", "/end\"");
+    let (csrf, theirs) = (one.csrf().await, two.csrf().await);
+    two.post(&format!("/you/sessions/{other}/end"), &[("csrf", &theirs)]).await.is(404);
+    elsewhere.get("/you").await.is(200);
+    one.post(&format!("/you/sessions/{other}/end"), &[("csrf", &csrf)]).await.is(303);
+    elsewhere.get("/you").await.is(303);
+
+    let wish = [("csrf", csrf.as_str()), ("name", "nightly"), ("kind", "machine"), ("days", "7")];
+    let made = one.post("/you/tokens", &wish).await.is(200).text;
+    let token = between(&made, "<code>cs_", "</code>");
+    let machine = stage.actor(&format!("cs_{token}")).await;
+    assert!(machine.may(countersign_control_plane::identity::Right::Read));
+    assert!(!machine.may(countersign_control_plane::identity::Right::Vote));
+    let page = one.get("/you").await.is(200).text;
+    assert!(page.contains("nightly") && !page.contains(&token), "it is shown once");
+    let odd = [("csrf", csrf.as_str()), ("name", ""), ("kind", "human"), ("days", "7")];
+    one.post("/you/tokens", &odd).await.is(400);
+}

@@ -143,6 +143,7 @@
     a: () => within("button.approve"),
     d: () => within("button.deny"),
     r: () => within("textarea"),
+    x: () => within(".select input") && document.activeElement.click(),
     o: () => within("[data-key^='open-']") && document.activeElement.click(),
     "?": () => help?.showModal(),
   };
