@@ -29,6 +29,35 @@ pub struct MetRequirement {
     pub definition: Digest,
     /// Who gave their word, each person for one requirement only (I4).
     pub by: Vec<PersonId>,
+    /// Whether one person met it alone by breaking the glass, which the requirement lets them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
+}
+
+impl MetRequirement {
+    /// A requirement that was met by these people's votes.
+    #[must_use]
+    pub fn new(requirement: &Requirement, by: Vec<PersonId>) -> Self {
+        Self {
+            name: requirement.name.clone(),
+            kind: requirement.kind,
+            definition: definition_digest(requirement),
+            by,
+            break_glass: false,
+        }
+    }
+
+    /// A requirement for which one person broke the glass.
+    #[must_use]
+    pub fn by_breaking_glass(requirement: &Requirement, by: PersonId) -> Self {
+        Self { break_glass: true, ..Self::new(requirement, vec![by]) }
+    }
+
+    /// Whether it meets the requirement as it is defined now.
+    fn meets(&self, current: &Requirement) -> bool {
+        let is_unchanged = definition_digest(current) == self.definition;
+        is_unchanged && (!self.break_glass || !current.break_glass.is_empty())
+    }
 }
 
 /// What a grant says: one operation, on one sidecar, for a bounded time and number of uses (I2).
@@ -237,7 +266,13 @@ impl GrantClaims {
         if self.requirements.is_empty() || self.requirements.iter().any(|met| met.by.is_empty()) {
             return Err(GrantRefusal::Malformed("it names nobody who approved"));
         }
-        let people: Vec<_> = self.requirements.iter().flat_map(|met| &met.by).collect();
+        // Breaking the glass is one person's doing, for any number of requirements, and counts for nothing else.
+        let (broken, voted): (Vec<_>, Vec<_>) = self.requirements.iter().partition(|met| met.break_glass);
+        let alone: BTreeSet<_> = broken.iter().flat_map(|met| &met.by).collect();
+        if alone.len() > 1 {
+            return Err(GrantRefusal::Malformed("more than one person broke the glass"));
+        }
+        let people: Vec<_> = alone.into_iter().chain(voted.iter().flat_map(|met| &met.by)).collect();
         if people.iter().collect::<BTreeSet<_>>().len() != people.len() {
             return Err(GrantRefusal::Malformed("it counts a person twice"));
         }
@@ -287,9 +322,7 @@ impl GrantClaims {
         &self,
         current: impl Fn(&RequirementName) -> Option<&'a Requirement>,
     ) -> BTreeSet<RequirementName> {
-        let unchanged = |met: &&MetRequirement| {
-            current(&met.name).is_some_and(|requirement| definition_digest(requirement) == met.definition)
-        };
-        self.requirements.iter().filter(unchanged).map(|met| met.name.clone()).collect()
+        let meets = |met: &&MetRequirement| current(&met.name).is_some_and(|current| met.meets(current));
+        self.requirements.iter().filter(meets).map(|met| met.name.clone()).collect()
     }
 }

@@ -22,12 +22,14 @@
 //! - **I3** Nobody approves for themselves: not the initiating human, verified or not, not the agent's
 //!   owner, no machine and no agent. No role is looked at before that.
 //! - **I4** A quorum counts distinct people, and one person for one requirement only.
+//!   A right counts once, whether its owner uses it or their stand-in.
 //! - **I5** Silence never approves: a clock only ever leads to `expired`, `cancelled`, `lapsed`, to the
 //!   end of a grant that was already used, or to more people being asked ([`asking`]).
 
 pub mod asking;
 mod clocks;
 pub mod edit;
+pub mod glass;
 pub mod grant;
 mod quorum;
 pub mod request;
@@ -40,9 +42,10 @@ pub mod voting;
 
 pub use asking::Prompted;
 pub use edit::{ArgumentChange, Edit, EditError};
+pub use glass::{BrokenGlass, GlassReview};
 pub use grant::{Expected, GrantClaims, GrantRefusal, MetRequirement};
 pub use request::{Request, RequestError, Submission};
 pub use state::{Approval, AskedAgain, CancelReason, GrantTerms, Outcome, State, Use};
 pub use status::{Phase, Progress, Status};
 pub use transition::{Effect, Input, Occurrence, Refusal, transition};
-pub use vote::{Vote, VoteDecision, Voter};
+pub use vote::{DelegatedRight, Delegator, Vote, VoteDecision, Voter};

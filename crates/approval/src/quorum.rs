@@ -21,19 +21,46 @@ pub(crate) struct Assignment {
 
 /// Matches the people who approved to the requirements, as many as can be.
 pub(crate) fn assign(requirements: &[&Requirement], votes: &[Vote]) -> Assignment {
-    let mut matching = Matching::new(requirements, &approvers(votes));
+    match_up(requirements, &approvers(votes, None))
+}
+
+/// As [`assign`], of everybody but one person, whose rights nobody uses either.
+pub(crate) fn assign_without(requirements: &[&Requirement], votes: &[Vote], person: &PersonId) -> Assignment {
+    match_up(requirements, &approvers(votes, Some(person)))
+}
+
+fn match_up(requirements: &[&Requirement], approvers: &Approvers<'_>) -> Assignment {
+    let mut matching = Matching::new(requirements, approvers);
     for person in 0..matching.people.len() {
         matching.seat(person, &mut BTreeSet::new());
     }
     matching.finish(requirements)
 }
 
-/// The people whose word is an approval, with what they were eligible for. A person who denied does not count.
-fn approvers(votes: &[Vote]) -> BTreeMap<&PersonId, &[RequirementName]> {
-    let mut people = BTreeMap::new();
+/// People, and what their word can count for.
+type Approvers<'a> = BTreeMap<&'a PersonId, Vec<&'a RequirementName>>;
+
+/// The people whose word is an approval, with what it can count for. A person who denied does not count.
+///
+/// A right counts once, whoever uses it: a stand-in's vote does not count by the right of somebody who has
+/// voted themselves, nor by one that another stand-in used before (I4).
+fn approvers<'a>(votes: &'a [Vote], without: Option<&'a PersonId>) -> Approvers<'a> {
+    let spoken: BTreeSet<_> = votes.iter().map(|vote| &vote.person).chain(without).collect();
+    let mut users: BTreeMap<&PersonId, &PersonId> = BTreeMap::new();
     for vote in votes {
+        for delegated in &vote.delegated {
+            users.entry(&delegated.from).or_insert(&vote.person);
+        }
+    }
+    let counts = |vote: &Vote, name: &RequirementName| {
+        let right = vote.right_of(name);
+        *right == vote.person || (!spoken.contains(right) && users.get(right) == Some(&&vote.person))
+    };
+    let mut people = BTreeMap::new();
+    for vote in votes.iter().filter(|vote| Some(&vote.person) != without) {
+        let names = vote.eligible_for.iter().filter(|name| counts(vote, name)).collect();
         match vote.decision {
-            VoteDecision::Approve => people.insert(&vote.person, vote.eligible_for.as_slice()),
+            VoteDecision::Approve => people.insert(&vote.person, names),
             VoteDecision::Deny => people.remove(&vote.person),
         };
     }
@@ -47,10 +74,10 @@ struct Matching<'a> {
 }
 
 impl<'a> Matching<'a> {
-    fn new(requirements: &[&Requirement], approvers: &BTreeMap<&'a PersonId, &'a [RequirementName]>) -> Self {
-        let wants = |eligible: &[RequirementName]| {
+    fn new(requirements: &[&Requirement], approvers: &Approvers<'a>) -> Self {
+        let wants = |eligible: &[&RequirementName]| {
             let indexed = requirements.iter().enumerate();
-            indexed.filter(|(_, r)| eligible.contains(&r.name)).map(|(index, _)| index).collect()
+            indexed.filter(|(_, r)| eligible.contains(&&r.name)).map(|(index, _)| index).collect()
         };
         // No requirement can seat more people than there are, whatever its quorum says.
         let places = |r: &&Requirement| usize::try_from(r.quorum).unwrap_or(usize::MAX).min(approvers.len());
@@ -123,6 +150,7 @@ mod tests {
             method: "test".into(),
             assurance: Assurance::Any,
             eligible_for: eligible_for.iter().map(|index| format!("r{index}").parse().unwrap()).collect(),
+            delegated: Vec::new(),
         }
     }
 

@@ -3,7 +3,9 @@
 use countersign_model::{EvaluationId, PersonId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{asking::Prompted, edit::Edit, grant::MetRequirement, request::Request, vote::Vote};
+use crate::{
+    asking::Prompted, edit::Edit, glass::BrokenGlass, grant::MetRequirement, request::Request, vote::Vote,
+};
 
 /// An approval request from its submission to its end. JSON only, as [`Request`] is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub struct Approval {
     /// What a reviewer made of its arguments, if that is how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edited: Option<Edit>,
+    /// Who approved it alone in an emergency, and who reviewed that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub glass: Option<BrokenGlass>,
 }
 
 /// How often the same was asked while it was pending, after the first time.

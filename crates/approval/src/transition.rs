@@ -1,6 +1,6 @@
 //! The one way from a state to the next, and what the world must be told about it.
 
-use countersign_model::{Assurance, EvaluationId, Timestamp, VoteId};
+use countersign_model::{Assurance, EvaluationId, PersonId, RequirementName, Timestamp, VoteId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -26,6 +26,20 @@ pub enum Input {
         decision: VoteDecision,
         /// Why.
         reason: Option<String>,
+    },
+    /// Somebody whom the requirements name for it approves alone, in an emergency.
+    BreakGlass {
+        /// Who.
+        voter: Voter,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody else looks at what was approved alone.
+    ReviewGlass {
+        /// Who.
+        voter: Voter,
+        /// What they found.
+        comment: String,
     },
     /// The request is given up. After the approval and before the first use this takes the grant back.
     /// Who may do so is the caller's to check; it never lets anything run.
@@ -123,6 +137,10 @@ pub enum Occurrence {
         /// The place of the requirement in the request.
         requirement: usize,
     },
+    /// Somebody approves alone.
+    GlassBroken,
+    /// Somebody else has looked at that.
+    GlassReviewed,
     Approved,
     Denied,
     Expired,
@@ -186,6 +204,18 @@ pub enum Refusal {
     /// A vote on this has to say why.
     #[error("a vote on this request needs a reason; say why, for the others and for the record")]
     ReasonMissing,
+    /// Not one of those who may approve alone, or it cannot be approved alone at all.
+    #[error("requirement {0} does not let you break the glass")]
+    NoGlass(RequirementName),
+    /// Nobody approved it alone.
+    #[error("nobody broke the glass for this request, so there is nothing to review")]
+    NothingToReview,
+    /// They would review themselves.
+    #[error("you broke the glass for this request, so somebody else has to review it")]
+    OwnGlass,
+    /// Somebody has done that.
+    #[error("{0} has reviewed this already")]
+    AlreadyReviewed(PersonId),
     /// They said something else before.
     #[error(
         "you have already voted on this request; an approval can still be turned into a denial, but not otherwise changed"
@@ -284,6 +314,7 @@ impl Approval {
             asked_again: None,
             prompted: Vec::new(),
             edited: None,
+            glass: None,
         };
         let mut effects = vec![Effect::Record(Occurrence::Requested), Effect::Notify];
         effects.extend(approval.wake_at().map(Effect::WakeAt));
@@ -322,6 +353,8 @@ impl Approval {
             Input::Vote { id, voter, decision, reason } => {
                 self.vote(&Ballot { id: *id, voter, decision: *decision, reason }, now)
             }
+            Input::BreakGlass { voter, reason } => self.break_glass(voter, reason, now),
+            Input::ReviewGlass { voter, comment } => self.review_glass(voter, comment, now),
             Input::Cancel { why } => self.cancel(*why, now),
             Input::RequesterHeartbeat => {
                 self.extend_lease(now);

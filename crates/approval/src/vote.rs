@@ -36,6 +36,19 @@ pub struct Voter {
     pub method: String,
     /// How surely this vote is theirs: by the sign-in, or by what was proved for this one vote.
     pub assurance: Assurance,
+    /// The people who named them as their stand-in, for now. What those may vote on they may, too.
+    pub delegators: Vec<Delegator>,
+}
+
+/// Somebody who named the voter as their stand-in, as they are known at the time of the vote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delegator {
+    /// Who.
+    pub person: PersonId,
+    /// Their groups, as in [`Voter::groups`].
+    pub groups: Vec<String>,
+    /// Whether they have the reviewer role.
+    pub reviewer: bool,
 }
 
 impl Voter {
@@ -65,4 +78,25 @@ pub struct Vote {
     pub assurance: Assurance,
     /// The requirements that they were eligible for when they voted, as surely as they voted. Their word counts for one of them (I4).
     pub eligible_for: Vec<RequirementName>,
+    /// For which of them that was another person's right, and whose.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegated: Vec<DelegatedRight>,
+}
+
+/// A requirement that a person was eligible for as somebody's stand-in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DelegatedRight {
+    /// The requirement.
+    pub requirement: RequirementName,
+    /// Whose right it is.
+    pub from: PersonId,
+}
+
+impl Vote {
+    /// Whose right this vote uses for a requirement: the voter's own, or the right of whom they stand in for.
+    #[must_use]
+    pub fn right_of(&self, name: &RequirementName) -> &PersonId {
+        let delegated = self.delegated.iter().find(|delegated| delegated.requirement == *name);
+        delegated.map_or(&self.person, |delegated| &delegated.from)
+    }
 }

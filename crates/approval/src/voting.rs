@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 
 use countersign_model::{
-    Assurance, ReasonRule, Requirement, RequirementKind, RequirementName, ReviewerSelector, Timestamp,
+    Assurance, PersonId, ReasonRule, Requirement, RequirementKind, RequirementName, ReviewerSelector,
+    Timestamp,
 };
 
 use crate::{
     clocks::{limits, over},
-    grant::{MetRequirement, definition_digest},
+    grant::MetRequirement,
     quorum::{self, Assignment},
     request::Request,
     state::{Approval, GrantTerms, State},
     transition::{Effect, Occurrence, Refusal},
-    vote::{MAX_REASON, Vote, VoteDecision, Voter},
+    vote::{DelegatedRight, Delegator, MAX_REASON, Vote, VoteDecision, Voter},
 };
 
 /// The requirements that a voter's answer counts for; a refusal when there is none (I3). Refusing is safe,
@@ -68,50 +69,87 @@ fn may_vote_on(approval: &Approval, requirement: &Requirement, voter: &Voter) ->
     let request = &approval.request;
     match requirement.kind {
         RequirementKind::Approval => {
-            !is_party(request, voter) && voter.reviewer && is_named(approval.asked_of(requirement), voter)
+            let may = voter.reviewer && !is_party(request, &voter.person);
+            may && (has_right(approval, requirement, voter)
+                || delegator(approval, requirement, voter).is_some())
         }
         RequirementKind::Confirmation => request.confirmer() == Some(&voter.person),
     }
 }
 
-/// Whether the operation is the voter's own affair: theirs to confirm at most, never to approve (I3).
-fn is_party(request: &Request, voter: &Voter) -> bool {
-    is_initiator(request, voter) || request.owner == voter.person || is_editor(request, voter)
+/// Whether the voter's own groups and name make them one of those who are asked.
+fn has_right(approval: &Approval, requirement: &Requirement, voter: &Voter) -> bool {
+    is_named(approval.asked_of(requirement), &voter.person, &voter.groups)
 }
 
-fn is_editor(request: &Request, voter: &Voter) -> bool {
-    request.edited_by.contains(&voter.person)
+/// Whose right the voter would use as their stand-in: of several, one that nobody has used yet. A party of the
+/// operation has no right that they could hand on (I3), and what was handed on is not handed on again.
+fn delegator<'a>(approval: &Approval, requirement: &Requirement, voter: &'a Voter) -> Option<&'a PersonId> {
+    let confers = |one: &&Delegator| {
+        one.reviewer
+            && !is_party(&approval.request, &one.person)
+            && is_named(approval.asked_of(requirement), &one.person, &one.groups)
+    };
+    let is_free = |one: &&Delegator| !approval.is_used(&one.person, &voter.person);
+    let conferring = || voter.delegators.iter().filter(confers);
+    conferring().find(is_free).or_else(|| conferring().next()).map(|one| &one.person)
 }
 
-fn is_initiator(request: &Request, voter: &Voter) -> bool {
+/// Whether the operation is somebody's own affair: theirs to confirm at most, never to approve (I3).
+pub(crate) fn is_party(request: &Request, person: &PersonId) -> bool {
+    is_initiator(request, person) || request.owner == *person || request.edited_by.contains(person)
+}
+
+fn is_initiator(request: &Request, person: &PersonId) -> bool {
     let initiator = request.submission.provenance.initiator.as_ref();
-    initiator.is_some_and(|initiator| initiator.person == voter.person)
+    initiator.is_some_and(|initiator| initiator.person == *person)
 }
 
-fn is_named<'a>(mut asked: impl Iterator<Item = &'a ReviewerSelector>, voter: &Voter) -> bool {
+pub(crate) fn is_named<'a>(
+    mut asked: impl Iterator<Item = &'a ReviewerSelector>,
+    person: &PersonId,
+    groups: &[String],
+) -> bool {
     asked.any(|selector| match selector {
         ReviewerSelector::Anyone => true,
-        ReviewerSelector::Group(group) => {
-            voter.groups.iter().any(|one| one == group || one == Voter::EVERY_GROUP)
-        }
-        ReviewerSelector::User(person) => *person == voter.person,
+        ReviewerSelector::Group(group) => groups.iter().any(|one| one == group || one == Voter::EVERY_GROUP),
+        ReviewerSelector::User(named) => named == person,
     })
+}
+
+/// Why somebody may not decide about this, whatever their groups are: what the credential is comes first, and who
+/// the person is second, so that no role outweighs either (I3).
+pub(crate) fn refuse_parties(request: &Request, voter: &Voter) -> Result<(), Refusal> {
+    if voter.agent {
+        Err(Refusal::AgentCredential)
+    } else if voter.machine {
+        Err(Refusal::MachineCredential)
+    } else if is_initiator(request, &voter.person) {
+        Err(Refusal::Initiator)
+    } else if request.owner == voter.person {
+        Err(Refusal::Owner)
+    } else if request.edited_by.contains(&voter.person) {
+        Err(Refusal::Editor)
+    } else if !voter.reviewer {
+        Err(Refusal::NotReviewer)
+    } else {
+        Ok(())
+    }
 }
 
 fn why_not(approval: &Approval, voter: &Voter) -> Refusal {
     let request = &approval.request;
-    if is_initiator(request, voter) {
-        return Refusal::Initiator;
+    match refuse_parties(request, voter) {
+        Err(Refusal::NotReviewer)
+            if !request.requirements.iter().any(|r| r.kind == RequirementKind::Approval) => {}
+        Err(refusal) => return refusal,
+        Ok(()) => {}
     }
-    if request.owner == voter.person {
-        return Refusal::Owner;
-    }
-    if is_editor(request, voter) {
-        return Refusal::Editor;
-    }
-    if !voter.reviewer && request.requirements.iter().any(|r| r.kind == RequirementKind::Approval) {
-        return Refusal::NotReviewer;
-    }
+    not_eligible(approval)
+}
+
+pub(crate) fn not_eligible(approval: &Approval) -> Refusal {
+    let request = &approval.request;
     let mut reviewers: Vec<_> = request.requirements.iter().flat_map(|r| approval.reviewers_of(r)).collect();
     reviewers.sort();
     reviewers.dedup();
@@ -131,7 +169,10 @@ impl Approval {
     }
 
     /// Who is asked about an approval by now: its reviewers, and once it has escalated those others.
-    fn asked_of<'a>(&self, requirement: &'a Requirement) -> impl Iterator<Item = &'a ReviewerSelector> {
+    pub(crate) fn asked_of<'a>(
+        &self,
+        requirement: &'a Requirement,
+    ) -> impl Iterator<Item = &'a ReviewerSelector> {
         let others = requirement.escalate.as_ref().filter(|_| self.escalated_at(&requirement.name).is_some());
         requirement.reviewers.iter().chain(others.into_iter().flat_map(|escalation| &escalation.to))
     }
@@ -141,12 +182,31 @@ impl Approval {
         quorum::assign(&self.request.requirements.iter().collect::<Vec<_>>(), &self.votes)
     }
 
-    /// How many distinct people have denied a requirement.
+    /// By how many distinct people's rights a requirement was denied: a stand-in and the one they stand in for
+    /// count once.
     #[must_use]
     pub fn denials(&self, name: &RequirementName) -> usize {
         let denials = self.votes.iter().filter(|vote| vote.decision == VoteDecision::Deny);
         let denials = denials.filter(|vote| vote.eligible_for.contains(name));
-        denials.map(|vote| &vote.person).collect::<BTreeSet<_>>().len()
+        denials.map(|vote| vote.right_of(name)).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Whether a person's right was used, by themselves or by another stand-in than this one.
+    fn is_used(&self, right: &PersonId, stand_in: &PersonId) -> bool {
+        let uses = |vote: &Vote| vote.delegated.iter().any(|delegated| delegated.from == *right);
+        self.votes.iter().any(|vote| vote.person == *right || (vote.person != *stand_in && uses(vote)))
+    }
+
+    /// For which of these requirements the voter stands in for somebody, and for whom.
+    fn delegated(&self, voter: &Voter, names: &[RequirementName]) -> Vec<DelegatedRight> {
+        let named = self.request.requirements.iter().filter(|one| names.contains(&one.name));
+        let foreign =
+            named.filter(|one| one.kind == RequirementKind::Approval && !has_right(self, one, voter));
+        let delegated = foreign.filter_map(|one| {
+            let from = delegator(self, one, voter)?.clone();
+            Some(DelegatedRight { requirement: one.name.clone(), from })
+        });
+        delegated.collect()
     }
 
     /// Whether a requirement has as many denials as end the request.
@@ -195,7 +255,8 @@ impl Approval {
         }
         self.check_reason(ballot.reason.as_deref(), &eligible_for)?;
         let stage = self.open_stage();
-        self.votes.push(ballot.cast(eligible_for, now));
+        let delegated = self.delegated(ballot.voter, &eligible_for);
+        self.votes.push(ballot.cast(eligible_for, delegated, now));
         let mut effects = vec![Effect::Record(Occurrence::Voted)];
         effects.extend(self.count(ballot, stage, now));
         Ok(effects)
@@ -225,15 +286,15 @@ impl Approval {
             effects.extend(self.open_stages(stage, now));
             return effects;
         }
-        let (execute_by, not_after, uses) = limits(&self.request.requirements, now);
         let met = self.request.requirements.iter().zip(assignment.by_requirement);
-        let met = met.map(|(requirement, by)| MetRequirement {
-            name: requirement.name.clone(),
-            kind: requirement.kind,
-            definition: definition_digest(requirement),
-            by,
-        });
-        self.terms = Some(GrantTerms { approved_at: now, execute_by, not_after, uses, met: met.collect() });
+        let met = met.map(|(requirement, by)| MetRequirement::new(requirement, by));
+        self.approve(met.collect(), now)
+    }
+
+    /// Approves the request: every requirement is met.
+    pub(crate) fn approve(&mut self, met: Vec<MetRequirement>, now: Timestamp) -> Vec<Effect> {
+        let (execute_by, not_after, uses) = limits(&self.request.requirements, now);
+        self.terms = Some(GrantTerms { approved_at: now, execute_by, not_after, uses, met });
         self.close(State::Approved, now);
         vec![
             Effect::Record(Occurrence::Approved),
@@ -245,7 +306,12 @@ impl Approval {
 }
 
 impl Ballot<'_> {
-    fn cast(&self, eligible_for: Vec<RequirementName>, at: Timestamp) -> Vote {
+    fn cast(
+        &self,
+        eligible_for: Vec<RequirementName>,
+        delegated: Vec<DelegatedRight>,
+        at: Timestamp,
+    ) -> Vote {
         Vote {
             id: self.id,
             person: self.voter.person.clone(),
@@ -256,6 +322,7 @@ impl Ballot<'_> {
             method: self.voter.method.clone(),
             assurance: self.voter.assurance,
             eligible_for,
+            delegated,
         }
     }
 }

@@ -41,6 +41,12 @@ kinds! {
     APPROVAL_VOTED = "approval.voted";
     /// The next stage of reviewers is asked: all before are met.
     APPROVAL_STAGE_OPENED = "approval.stage_opened";
+    /// Somebody approved alone in an emergency, as policy lets them.
+    APPROVAL_GLASS_BROKEN = "approval.glass_broken";
+    /// Somebody else reviewed what was approved alone.
+    APPROVAL_GLASS_REVIEWED = "approval.glass_reviewed";
+    /// Somebody who may read a request said something about it. It counts for nothing.
+    APPROVAL_COMMENTED = "approval.commented";
     /// Nobody decided for some time, so more people may.
     APPROVAL_ESCALATED = "approval.escalated";
     /// Every requirement was met.
@@ -102,6 +108,10 @@ kinds! {
 
     /// A local person was added, or their roles or groups changed.
     PERSON_CHANGED = "person.changed";
+    /// A reviewer named a stand-in for a time.
+    DELEGATION_CREATED = "delegation.created";
+    /// A stand-in was taken back.
+    DELEGATION_REVOKED = "delegation.revoked";
     /// A person signed in.
     SESSION_SIGNED_IN = "session.signed_in";
     /// A person signed out.

@@ -1,7 +1,8 @@
 //! An agent's request, and the people around it.
 
 use countersign_approval::{
-    Approval, Effect, Input, Outcome, Refusal, Request, Submission, VoteDecision, Voter, transition,
+    Approval, Delegator, Effect, Input, Outcome, Refusal, Request, Submission, VoteDecision, Voter,
+    transition,
 };
 use countersign_model::{
     AgentId, ApprovalId, Assurance, Digest, EvaluationId, GrantShape, PersonId, Provenance, Requirement,
@@ -88,7 +89,18 @@ pub(crate) fn reviewer(name: &str, groups: &[&str]) -> Voter {
         channel: "console".into(),
         method: "oidc".into(),
         assurance: Assurance::Any,
+        delegators: Vec::new(),
     }
+}
+
+/// The same person, for whom these stand aside for now: each with the reviewer role and these groups.
+pub(crate) fn standing_in(voter: Voter, delegators: &[(&str, &[&str])]) -> Voter {
+    let delegator = |(name, groups): &(&str, &[&str])| Delegator {
+        person: person(name),
+        groups: groups.iter().map(ToString::to_string).collect(),
+        reviewer: true,
+    };
+    Voter { delegators: delegators.iter().map(delegator).collect(), ..voter }
 }
 
 pub(crate) fn ballot(voter: Voter, decision: VoteDecision) -> Input {

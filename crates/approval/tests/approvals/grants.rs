@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_approval::{
-    Expected, GrantClaims, GrantRefusal,
+    Expected, GrantClaims, GrantRefusal, MetRequirement,
     grant::{GRANT_TYPE, definition_digest},
 };
 use countersign_model::{
@@ -12,7 +12,7 @@ use countersign_model::{
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 
-use crate::fixture::{ONE, approved, approved_for_three, at, requirement, simple};
+use crate::fixture::{ONE, TWO, approved, approved_for_three, at, requirement, simple};
 
 const SEED: [u8; 32] = [7; 32];
 
@@ -236,4 +236,25 @@ fn we_verify_the_grants_of_another_implementation() {
     let token = jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_ed_der(&document)).unwrap();
     assert_eq!(verify(&token, |_| {}), Ok(claims()));
     assert!(at(20) < Timestamp::from_millis(claims().exp * 1_000));
+}
+
+/// A grant that says somebody broke the glass meets a requirement that lets them, and no other; nothing in it
+/// counts anybody twice (I4).
+#[test]
+fn a_broken_glass_is_one_persons_and_needs_policys_leave() {
+    let alone = |name: &str| {
+        let one = Requirement { break_glass: vec!["*".parse().unwrap()], ..requirement(name, 2, &["*"]) };
+        MetRequirement::by_breaking_glass(&one, ONE.parse().unwrap())
+    };
+    let voted = MetRequirement::new(&requirement("other", 1, &["*"]), vec![ONE.parse().unwrap()]);
+    let sign = |requirements| GrantClaims { requirements, ..claims() }.sign(&key()).unwrap();
+    assert!(verify(&sign(vec![alone("a"), alone("b")]), |_| {}).is_ok());
+    let two = MetRequirement { by: vec![TWO.parse().unwrap()], ..alone("b") };
+    for malformed in [vec![alone("a"), two], vec![alone("a"), voted]] {
+        assert!(matches!(verify(&sign(malformed), |_| {}), Err(GrantRefusal::Malformed(_))));
+    }
+    let forged = MetRequirement { break_glass: true, ..claims().requirements[0].clone() };
+    let asked = approved().request.requirements[0].clone();
+    let claims = GrantClaims { requirements: vec![forged], ..claims() };
+    assert!(claims.met_under(|_| Some(&asked)).is_empty(), "policy opts in, requirement by requirement");
 }

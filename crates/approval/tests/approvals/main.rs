@@ -5,7 +5,9 @@ mod fixture;
 
 mod asking;
 mod clocks;
+mod delegation;
 mod edits;
+mod glass;
 mod grants;
 mod properties;
 mod requests;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use countersign_approval::{
-    Approval, CancelReason, Effect, GrantClaims, Input, Outcome, Phase, State, Vote, VoteDecision, Voter,
-    transition,
+    Approval, CancelReason, Delegator, Effect, GrantClaims, Input, Outcome, Phase, State, Vote, VoteDecision,
+    Voter, transition,
 };
 use countersign_model::{
     Assurance, Escalation, GrantShape, PersonId, Provenance, Requirement, RequirementKind, ReviewerSelector,
@@ -53,6 +53,7 @@ fn any_requirement(index: usize) -> impl Strategy<Value = Requirement> {
         // Nobody else can be asked to confirm.
         escalate: asking.escalate.filter(|_| plain.kind == RequirementKind::Approval),
         remind_every: asking.remind_every,
+        break_glass: asking.break_glass,
         ..plain
     })
 }
@@ -65,8 +66,11 @@ fn any_asking() -> impl Strategy<Value = Requirement> {
             Escalation { after: Seconds::new(after), to }
         });
     let remind = (1_u32..300).prop_map(Seconds::new);
-    let asking = (1_u32..4, 1_u32..3, prop::option::of(escalate), prop::option::of(remind)).prop_map(
-        |(stage, deny_threshold, escalate, remind_every)| Requirement {
+    let glass = prop::sample::subsequence(SELECTORS.to_vec(), 0..3)
+        .prop_map(|glass| glass.iter().map(|selector| selector.parse().unwrap()).collect());
+    let asking = (1_u32..4, 1_u32..3, prop::option::of(escalate), prop::option::of(remind), glass).prop_map(
+        |(stage, deny_threshold, escalate, remind_every, break_glass)| Requirement {
+            break_glass,
             stage,
             deny_threshold,
             escalate,
@@ -96,14 +100,23 @@ fn any_approval() -> impl Strategy<Value = Approval> {
 }
 
 fn any_voter() -> impl Strategy<Value = Voter> {
-    let groups = prop::sample::subsequence(vec!["a", "b"], 0..3);
+    let groups = || prop::sample::subsequence(vec!["a", "b"], 0..3);
     let assurance = prop::sample::select(&ASSURANCES[..]);
-    (prop::sample::select(&PEOPLE[..]), groups, 0..12, assurance).prop_map(
-        |(name, groups, odd, assurance)| Voter {
+    let delegator = (prop::sample::select(&PEOPLE[..]), groups(), prop::bool::weighted(0.9)).prop_map(
+        |(name, groups, reviewer)| Delegator {
+            person: person(name),
+            groups: groups.iter().map(ToString::to_string).collect(),
+            reviewer,
+        },
+    );
+    let delegators = prop_oneof![Just(Vec::new()), prop::collection::vec(delegator, 0..3)];
+    (prop::sample::select(&PEOPLE[..]), groups(), 0..12, assurance, delegators).prop_map(
+        |(name, groups, odd, assurance, delegators)| Voter {
             assurance,
             reviewer: odd != 0,
             machine: odd == 1,
             agent: odd == 2,
+            delegators,
             ..reviewer(name, &groups)
         },
     )
@@ -123,6 +136,8 @@ fn any_input() -> impl Strategy<Value = Input> {
             decision: if yes { VoteDecision::Approve } else { VoteDecision::Deny },
             reason: None,
         }),
+        1 => any_voter().prop_map(|voter| Input::BreakGlass { voter, reason: "it burns".into() }),
+        1 => any_voter().prop_map(|voter| Input::ReviewGlass { voter, comment: "it did".into() }),
         1 => why.prop_map(|why| Input::Cancel { why }),
         2 => Just(Input::RequesterHeartbeat),
         3 => Just(Input::Tick),
@@ -157,14 +172,24 @@ fn may_stand(approval: &Approval, requirement: &Requirement, voter: &Voter) -> b
         RequirementKind::Approval => {
             let escalated = approval.escalated_at(&requirement.name).is_some();
             let others = requirement.escalate.iter().filter(|_| escalated).flat_map(|one| &one.to);
-            let named = requirement.reviewers.iter().chain(others).any(|selector| match selector {
-                ReviewerSelector::Anyone => true,
-                ReviewerSelector::Group(group) => voter.groups.contains(group),
-                ReviewerSelector::User(person) => voter.person == *person,
+            let selectors: Vec<_> = requirement.reviewers.iter().chain(others).collect();
+            let is_delegated = voter.delegators.iter().any(|one| {
+                let is_party = one.person == approval.request.owner
+                    || initiator.is_some_and(|initiator| initiator.person == one.person);
+                !is_party && one.reviewer && is_named(&selectors, &one.person, &one.groups)
             });
-            !is_owner && !is_initiator && voter.reviewer && named
+            let is_named = is_named(&selectors, &voter.person, &voter.groups);
+            !is_owner && !is_initiator && voter.reviewer && (is_named || is_delegated)
         }
     }
+}
+
+fn is_named(selectors: &[&ReviewerSelector], person: &PersonId, groups: &[String]) -> bool {
+    selectors.iter().any(|selector| match selector {
+        ReviewerSelector::Anyone => true,
+        ReviewerSelector::Group(group) => groups.contains(group),
+        ReviewerSelector::User(named) => person == named,
+    })
 }
 
 /// Everything that holds of one step, whatever it was.
@@ -188,7 +213,9 @@ fn check_step(before: &Approval, input: &Input, now: Timestamp, after: &Approval
     assert_eq!(is_approved_now, effects.contains(&Effect::IssueGrant));
     if is_approved_now {
         let is_vote = matches!(input, Input::Vote { decision: VoteDecision::Approve, .. });
-        assert!(is_vote, "I5: only a vote approves, and {input:?} is none");
+        let is_glass = matches!(input, Input::BreakGlass { .. });
+        assert_eq!(is_glass, after.glass.is_some());
+        assert!(is_vote || is_glass, "I5: only a vote approves, and {input:?} is none");
         assert!(now < before.request.decide_by(), "I5: not after the time to decide");
         assert_eq!(before.state, State::Pending);
     }
@@ -196,6 +223,27 @@ fn check_step(before: &Approval, input: &Input, now: Timestamp, after: &Approval
         assert!(matches!(before.phase(), Phase::Approved | Phase::Claimed));
     }
     check_denied(before, after);
+    check_glass(before, after);
+}
+
+/// The glass is broken once, by nobody whose affair it is (I3), and reviewed once, by somebody else.
+fn check_glass(before: &Approval, after: &Approval) {
+    let Some(glass) = &after.glass else { return assert!(before.glass.is_none()) };
+    let parties = |approval: &Approval| {
+        let initiator = approval.request.submission.provenance.initiator.as_ref();
+        let initiator = initiator.map(|initiator| initiator.person.clone());
+        [Some(approval.request.owner.clone()), initiator]
+    };
+    assert!(!parties(after).contains(&Some(glass.by.clone())), "I3");
+    assert!(!glass.reason.is_empty() && after.terms.is_some());
+    if let Some(review) = &glass.review {
+        assert!(review.by != glass.by && !parties(after).contains(&Some(review.by.clone())), "I3");
+    }
+    if let Some(earlier) = &before.glass {
+        assert_eq!(earlier.by, glass.by);
+        assert!(earlier.review.is_none() || earlier.review == glass.review, "a review stands");
+        assert_eq!(before.state == after.state, before.phase() == after.phase());
+    }
 }
 
 fn check_denied(before: &Approval, after: &Approval) {
@@ -204,11 +252,11 @@ fn check_denied(before: &Approval, after: &Approval) {
     assert_eq!((&last.person, last.decision), (by, VoteDecision::Deny));
     let is_enough = |requirement: &Requirement| {
         let denials = after.votes.iter().filter(|vote| vote.decision == VoteDecision::Deny);
-        let people: BTreeSet<_> = denials
+        let rights: BTreeSet<_> = denials
             .filter(|vote| vote.eligible_for.contains(&requirement.name))
-            .map(|vote| &vote.person)
+            .map(|vote| vote.right_of(&requirement.name))
             .collect();
-        people.len() >= requirement.deny_threshold as usize
+        rights.len() >= requirement.deny_threshold as usize
     };
     assert!(before.phase() == Phase::Denied || after.request.requirements.iter().any(is_enough));
 }
@@ -220,7 +268,7 @@ fn check_version(before: &Approval, after: &Approval) {
     };
     let visible = |approval: &Approval| {
         let seen = (approval.state.clone(), approval.votes.clone(), approval.terms.clone());
-        (seen, approval.uses.clone(), escalations(approval))
+        (seen, approval.uses.clone(), escalations(approval), approval.glass.clone())
     };
     assert_eq!(after.version > before.version, visible(before) != visible(after));
     assert!(after.version >= before.version);
@@ -299,17 +347,46 @@ fn check_state(approval: &Approval) {
 fn check_quorum(approval: &Approval) {
     let met = &approval.terms.as_ref().unwrap().met;
     assert_eq!(met.len(), approval.request.requirements.len());
-    let mut counted = BTreeSet::new();
+    let (mut counted, mut rights) = (BTreeSet::new(), BTreeSet::new());
+    if let Some(glass) = &approval.glass {
+        counted.insert(&glass.by);
+        rights.insert(&glass.by);
+    }
     for (met, requirement) in met.iter().zip(&approval.request.requirements) {
         assert_eq!(met.name, requirement.name);
+        if met.break_glass {
+            assert_eq!(met.by, [approval.glass.as_ref().unwrap().by.clone()]);
+            assert!(!requirement.break_glass.is_empty(), "policy lets nobody do this alone");
+            continue;
+        }
         assert_eq!(met.by.len(), requirement.quorum as usize, "I4");
         for person in &met.by {
-            assert!(counted.insert(person), "I4: {person} counts twice");
             let vote = approval.votes.iter().rfind(|vote| vote.person == *person).unwrap();
+            assert!(counted.insert(person), "I4: {person} counts twice");
+            assert!(rights.insert(vote.right_of(&met.name)), "I4: a right counts twice");
             assert_eq!(vote.decision, VoteDecision::Approve);
             assert!(vote.eligible_for.contains(&met.name));
             assert!(vote.assurance >= requirement.assurance, "{person} was not sure enough for {}", met.name);
         }
+    }
+    check_rights(approval, &rights);
+}
+
+/// I3, I4: whoever counts by somebody else's right counts by that of no party, and of nobody who spoke themselves.
+fn check_rights(approval: &Approval, used: &BTreeSet<&PersonId>) {
+    let spoke = |person: &PersonId| approval.votes.iter().any(|vote| vote.person == *person);
+    for vote in &approval.votes {
+        for delegated in &vote.delegated {
+            let initiator = approval.request.submission.provenance.initiator.as_ref();
+            assert!(delegated.from != approval.request.owner, "I3");
+            assert!(initiator.is_none_or(|initiator| initiator.person != delegated.from), "I3");
+            assert!(vote.eligible_for.contains(&delegated.requirement));
+        }
+    }
+    let met = &approval.terms.as_ref().unwrap().met;
+    let counted: BTreeSet<_> = met.iter().flat_map(|met| &met.by).collect();
+    for right in used.iter().filter(|right| !counted.contains(**right)) {
+        assert!(!spoke(right), "I4: {right} has spoken, and their stand-in counts");
     }
 }
 
@@ -369,7 +446,11 @@ proptest! {
         let some: BTreeSet<_> = PEOPLE.iter().skip(2).take(few.index(need as usize)).map(|name| person(name)).collect();
         let story: Vec<_> = story
             .into_iter()
-            .filter(|(_, input)| !matches!(input, Input::Vote { voter, .. } if !some.contains(&voter.person)))
+            .filter(|(_, input)| match input {
+                Input::Vote { voter, .. } => some.contains(&voter.person),
+                Input::BreakGlass { .. } => false,
+                _ => true,
+            })
             .collect();
         prop_assert!(live(approval, &story).0.terms.is_none());
     }

@@ -168,6 +168,10 @@ fn refusal(code: &str) -> Problem {
             (StatusCode::FORBIDDEN, "You are not a reviewer of this request")
         }
         "assurance_too_low" => (StatusCode::FORBIDDEN, "This cannot be approved from here"),
+        "glass_not_yours" => (StatusCode::FORBIDDEN, "You may not approve this alone"),
+        "own_glass" => (StatusCode::FORBIDDEN, "Nobody reviews what they did alone"),
+        "already_reviewed" => (StatusCode::CONFLICT, "It is reviewed already"),
+        "nothing_to_review" => (StatusCode::CONFLICT, "There is nothing to review"),
         "not_yet_asked" => (StatusCode::CONFLICT, "It is not your turn yet"),
         "reason_missing" => (StatusCode::UNPROCESSABLE_ENTITY, "A reason is needed"),
         "already_voted" => (StatusCode::CONFLICT, "You have voted already"),

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
+use countersign_approval::Delegator;
 use countersign_model::{Assurance, PersonId, TokenId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -124,6 +125,8 @@ pub struct Actor {
     pub method: String,
     /// The token that was used, if one was.
     pub token: Option<TokenId>,
+    /// Who named the person as their stand-in, for now.
+    pub delegators: Vec<Delegator>,
     rights: BTreeSet<Right>,
 }
 
@@ -147,7 +150,7 @@ impl Actor {
             .filter(|right| scopes.is_none_or(|scopes| scopes.contains(right)))
             .filter(|right| kind == ActorKind::Human || *right != Right::Vote)
             .collect();
-        Self { person, kind, roles, groups, method: method.into(), token, rights }
+        Self { person, kind, roles, groups, method: method.into(), token, delegators: Vec::new(), rights }
     }
 
     /// Whether this request may do that.

@@ -122,6 +122,7 @@ pub(super) fn voter(actor: &Actor, channel: &str) -> Voter {
         channel: channel.to_owned(),
         method: actor.method.clone(),
         assurance: actor.assurance(),
+        delegators: actor.delegators.clone(),
     }
 }
 
@@ -170,6 +171,10 @@ pub(super) fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::AssuranceTooLow(_) => "assurance_too_low",
         Refusal::AlreadyVoted => "already_voted",
         Refusal::NotYetAsked { .. } => "not_yet_asked",
+        Refusal::NoGlass(_) => "glass_not_yours",
+        Refusal::NothingToReview => "nothing_to_review",
+        Refusal::OwnGlass => "own_glass",
+        Refusal::AlreadyReviewed(_) => "already_reviewed",
         Refusal::ReasonMissing => "reason_missing",
         Refusal::ReasonTooLong => "reason_too_long",
         Refusal::TooLate { phase: Phase::Expired, .. } => "expired",

@@ -7,14 +7,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use countersign_approval::{
-    GrantClaims, Phase, Status, Submission,
-    grant::{MetRequirement, definition_digest},
-};
+use countersign_approval::{GrantClaims, Phase, Status, Submission, grant::MetRequirement};
 use countersign_audit::{CanonicalEvent, Chain};
 use countersign_model::{
-    AgentId, AgentName, ApprovalId, Digest, JoinTokenId, RequirementKind, Revision, Seconds, SpiffeId,
-    Timestamp, TrustDomain, signing::SigningKey,
+    AgentId, AgentName, ApprovalId, Digest, JoinTokenId, Revision, Seconds, SpiffeId, Timestamp, TrustDomain,
+    signing::SigningKey,
 };
 use countersign_pki::{Authority, JoinSecret, JoinToken};
 use countersign_policy::{
@@ -406,11 +403,9 @@ fn welcome((audit_through, audit_head): (u64, Digest)) -> Welcome {
 
 fn grant(id: ApprovalId, submission: &Submission) -> GrantClaims {
     let bundle = Bundle::load(&files(POLICIES)).unwrap();
-    let met = submission.requirements.iter().map(|name| MetRequirement {
-        name: name.clone(),
-        kind: RequirementKind::Approval,
-        definition: definition_digest(bundle.requirement(name).unwrap()),
-        by: vec!["reviewer-one@example.com".parse().unwrap()],
+    let met = submission.requirements.iter().map(|name| {
+        let by = vec!["reviewer-one@example.com".parse().unwrap()];
+        MetRequirement::new(bundle.requirement(name).unwrap(), by)
     });
     let at = now().as_seconds();
     GrantClaims {

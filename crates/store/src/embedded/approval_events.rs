@@ -14,6 +14,8 @@ pub(super) fn occurred(approval: &Approval, occurrence: Occurrence, by: &By) -> 
         Occurrence::Voted => (kind::APPROVAL_VOTED, json!({"vote": approval.votes.last()})),
         Occurrence::StageOpened { stage } => (kind::APPROVAL_STAGE_OPENED, json!({"stage": stage})),
         Occurrence::Escalated { requirement } => (kind::APPROVAL_ESCALATED, escalated(approval, requirement)),
+        Occurrence::GlassBroken => (kind::APPROVAL_GLASS_BROKEN, json!({"glass": approval.glass})),
+        Occurrence::GlassReviewed => (kind::APPROVAL_GLASS_REVIEWED, json!({"glass": approval.glass})),
         Occurrence::Approved => (kind::APPROVAL_APPROVED, json!({"terms": approval.terms})),
         Occurrence::Denied => (kind::APPROVAL_DENIED, ended(approval)),
         Occurrence::Expired => (kind::APPROVAL_EXPIRED, ended(approval)),
