@@ -49,6 +49,9 @@ pub struct Delegator {
     pub groups: Vec<String>,
     /// Whether they have the reviewer role.
     pub reviewer: bool,
+    /// How surely it was their word that the voter stands in for them. It counts for no requirement that asks
+    /// for more: whoever has somebody's token does not get at what takes their passkey.
+    pub assurance: Assurance,
 }
 
 impl Voter {

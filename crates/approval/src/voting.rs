@@ -87,6 +87,7 @@ fn has_right(approval: &Approval, requirement: &Requirement, voter: &Voter) -> b
 fn delegator<'a>(approval: &Approval, requirement: &Requirement, voter: &'a Voter) -> Option<&'a PersonId> {
     let confers = |one: &&Delegator| {
         one.reviewer
+            && one.assurance >= requirement.assurance
             && !is_party(&approval.request, &one.person)
             && is_named(approval.asked_of(requirement), &one.person, &one.groups)
     };
@@ -294,6 +295,8 @@ impl Approval {
     /// Approves the request: every requirement is met.
     pub(crate) fn approve(&mut self, met: Vec<MetRequirement>, now: Timestamp) -> Vec<Effect> {
         let (execute_by, not_after, uses) = limits(&self.request.requirements, now);
+        // What one person approves alone runs once, whatever more people could have granted.
+        let uses = if met.iter().any(|met| met.break_glass) { uses.min(1) } else { uses };
         self.terms = Some(GrantTerms { approved_at: now, execute_by, not_after, uses, met });
         self.close(State::Approved, now);
         vec![

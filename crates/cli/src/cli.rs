@@ -9,8 +9,8 @@ use crate::{
     api::Api,
     exit,
     verbs::{
-        agents, approvals, audit, channels, completions, control, demo, dev, doctor, exec, hook, login, mcp,
-        passkeys, people, policy, sidecar, tokens,
+        agents, approvals, audit, channels, completions, control, delegations, demo, dev, doctor, exec, hook,
+        login, mcp, passkeys, people, policy, sidecar, tokens,
     },
 };
 
@@ -73,6 +73,8 @@ enum Verb {
     Audit(audit::Arguments),
     /// Shows and ends accounts and sessions; disables people.
     People(people::Arguments),
+    /// Names, lists and takes back stand-ins.
+    Delegations(delegations::Arguments),
     /// Makes, lists and revokes API tokens.
     Tokens(tokens::Arguments),
     /// Lists and removes passkeys.
@@ -118,6 +120,7 @@ impl Cli {
             Verb::Channels(arguments) => channels::run(common, arguments).await,
             Verb::Audit(arguments) => audit::run(common, arguments).await,
             Verb::People(arguments) => people::run(common, arguments).await,
+            Verb::Delegations(arguments) => delegations::run(common, arguments).await,
             Verb::Tokens(arguments) => tokens::run(common, arguments).await,
             Verb::Passkeys(arguments) => passkeys::run(common, arguments).await,
             Verb::Login(arguments) => login::run(common, arguments).await,

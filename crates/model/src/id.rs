@@ -99,6 +99,11 @@ typed_id!(
     "token"
 );
 typed_id!(
+    /// A stand-in that a person named.
+    DelegationId,
+    "delegation"
+);
+typed_id!(
     /// A one-time join token. The id is public; the secret is not part of it.
     JoinTokenId,
     "join token"

@@ -26,7 +26,7 @@ pub mod time;
 
 pub use decision::{DecidingPolicy, Decision, PolicyEffect};
 pub use digest::Digest;
-pub use id::{AgentId, ApprovalId, EvaluationId, EventId, JoinTokenId, TokenId, VoteId};
+pub use id::{AgentId, ApprovalId, DelegationId, EvaluationId, EventId, JoinTokenId, TokenId, VoteId};
 pub use identity::{AgentName, PersonId, SpiffeId, TrustDomain};
 pub use operation::{Action, Object, Operation, Resource, Subject};
 pub use projection::Projection;

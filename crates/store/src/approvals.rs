@@ -89,6 +89,8 @@ pub struct ApprovalFilter {
     pub from: Option<Timestamp>,
     /// Submitted before.
     pub until: Option<Timestamp>,
+    /// Only those that somebody approved alone, and nobody else has reviewed.
+    pub needs_review: bool,
 }
 
 impl ApprovalFilter {
@@ -99,6 +101,7 @@ impl ApprovalFilter {
         self.phase.is_none_or(|phase| phase == approval.phase())
             && self.agent.is_none_or(|agent| agent == request.agent)
             && (!self.is_decided || approval.phase().is_decided())
+            && (!self.needs_review || approval.needs_review())
             && self.from.is_none_or(|from| request.submitted_at >= from)
             && self.until.is_none_or(|until| request.submitted_at < until)
             && self.voter.as_ref().is_none_or(|voter| votes.iter().any(|vote| vote.person == *voter))

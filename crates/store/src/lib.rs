@@ -24,6 +24,8 @@ mod accounts;
 mod agents;
 mod approvals;
 mod bundles;
+mod comments;
+mod delegations;
 mod deliveries;
 mod embedded;
 mod error;
@@ -43,6 +45,8 @@ pub use agents::{
 };
 pub use approvals::{Applied, ApplyRefusal, ApprovalFilter, ApprovalStore, Change, SubmitRefusal, Submitted};
 pub use bundles::{BundleFiles, BundleStore, BundleWithFiles, NewBundle, PolicyRevision, PushRefusal};
+pub use comments::{Comment, CommentRefusal, CommentStore, MAX_COMMENTS};
+pub use delegations::{Delegation, DelegationRefusal, DelegationStore, MAX_DELEGATIONS};
 pub use deliveries::{Delivery, DeliveryKey, DeliveryOutcome, DeliveryStore, Destination, Want};
 pub use embedded::{EmbeddedStore, EventEntropy, OpenError, Settings};
 pub use error::{By, CommandError, StoreError};
@@ -68,6 +72,8 @@ pub trait Store:
     + PeopleStore
     + AccountStore
     + PasskeyStore
+    + CommentStore
+    + DelegationStore
     + LedgerStore
     + Send
     + Sync
@@ -83,6 +89,8 @@ impl<S> Store for S where
         + PeopleStore
         + AccountStore
         + PasskeyStore
+        + CommentStore
+        + DelegationStore
         + LedgerStore
         + Send
         + Sync

@@ -1,7 +1,7 @@
 //! Stand-ins: they vote as themselves, with another person's right, which counts once.
 
 use countersign_approval::{Phase, Refusal, VoteDecision, Voter};
-use countersign_model::Requirement;
+use countersign_model::{Assurance, Requirement};
 
 use crate::fixture::{
     INITIATOR, ONE, OWNER, THREE, TWO, approve, confirmation, deny, open, person, requirement, reviewer, run,
@@ -63,7 +63,7 @@ fn a_party_does_not_stand_in_for_a_reviewer() {
 fn a_person_and_their_stand_in_are_not_two() {
     let approval = open(vec![requirement("sre", 2, &["group:sre"])]);
     let (one, two) = (approve(reviewer(ONE, &["sre"])), approve(two_for(&[ONE])));
-    for story in [[(1, one.clone()), (2, two.clone())], [(1, two.clone()), (2, one.clone())]] {
+    for story in [[(1, one.clone()), (2, two.clone())], [(1, two), (2, one)]] {
         let both = run(approval.clone(), &story);
         assert_eq!((both.phase(), both.progress()[0].have), (Phase::Pending, 1));
         let third = run(both, &[(3, approve(reviewer(THREE, &["sre"])))]);
@@ -125,4 +125,15 @@ fn a_denial_by_both_is_one_denial() {
     assert_eq!((half.phase(), half.denials(&"sre".parse().unwrap())), (Phase::Pending, 1));
     assert_eq!(half.votes[0].decision, VoteDecision::Deny);
     assert_eq!(run(half, &[(3, deny(reviewer(THREE, &["sre"])))]).phase(), Phase::Denied);
+}
+
+/// The attack: name an accomplice with somebody's stolen token, and have them use their own passkey.
+#[test]
+fn a_stand_in_that_was_named_lightly_decides_nothing_weighty() {
+    let strict = Requirement { assurance: Assurance::Console, ..requirement("sre", 1, &["group:sre"]) };
+    let approval = open(vec![strict]);
+    let mut voter = Voter { assurance: Assurance::Passkey, ..two_for(&[ONE]) };
+    assert!(matches!(step(&approval, &approve(voter.clone()), 1), Err(Refusal::NotEligible { .. })));
+    voter.delegators[0].assurance = Assurance::Console;
+    assert_eq!(run(approval, &[(1, approve(voter))]).phase(), Phase::Approved);
 }

@@ -99,6 +99,7 @@ pub(crate) fn standing_in(voter: Voter, delegators: &[(&str, &[&str])]) -> Voter
         person: person(name),
         groups: groups.iter().map(ToString::to_string).collect(),
         reviewer: true,
+        assurance: Assurance::Any,
     };
     Voter { delegators: delegators.iter().map(delegator).collect(), ..voter }
 }

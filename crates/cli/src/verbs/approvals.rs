@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use countersign_model::{AgentName, ApprovalId, PersonId, Seconds, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{PageArguments, inbox, more};
+use super::{
+    PageArguments,
+    approval_words::{self, BreakGlass, Saying},
+    inbox, more,
+};
 use crate::{
     api::{Api, Page},
     cli::Common,
@@ -28,6 +32,11 @@ Examples:
   countersign approvals edit 0199… --set /action/properties/amount=50 --reason \"no more than that\"
   countersign approvals wait 0199… --timeout 10m && echo approved
   countersign approvals revoke 0199… --reason \"wrong cluster\"
+  countersign approvals approve 0199… 019a… 019b…
+  countersign approvals break-glass 0199… --reason \"the site is down\"
+  countersign approvals list --needs-review
+  countersign approvals review 0199… \"right, and in time\"
+  countersign approvals comment 0199… \"is this the right region?\"
   countersign approvals watch"
 )]
 pub(crate) struct Arguments {
@@ -57,6 +66,9 @@ enum What {
         /// Only those that were submitted before.
         #[arg(long)]
         until: Option<Timestamp>,
+        /// Only those that somebody approved alone, and nobody else has reviewed.
+        #[arg(long)]
+        needs_review: bool,
         #[command(flatten)]
         page: PageArguments,
     },
@@ -102,18 +114,30 @@ enum What {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Approves alone, in an emergency, where policy lets you. Somebody else has to review it.
+    BreakGlass(BreakGlass),
+    /// Reviews what somebody else approved alone.
+    Review(Saying),
+    /// Says something about an approval. It counts for nothing.
+    Comment(Saying),
+    /// Lists what was said about an approval.
+    Comments {
+        /// The approval's id.
+        id: ApprovalId,
+    },
     /// Shows what waits, live, and takes decisions by keys; at no terminal, prints a line for each change.
     Watch,
 }
 
 #[derive(Debug, Args)]
 struct Vote {
-    /// The approval's id.
-    id: ApprovalId,
+    /// The approval's id. Of several, each is a vote of its own.
+    #[arg(required = true)]
+    ids: Vec<ApprovalId>,
     /// Why, for the others and for the record.
     #[arg(long)]
     reason: Option<String>,
-    /// Only if it is still at this version, as `show` told it.
+    /// Only if it is still at this version, as `show` told it. For one approval.
     #[arg(long, value_name = "VERSION")]
     if_version: Option<u64>,
 }
@@ -145,6 +169,8 @@ pub(crate) struct Approval {
     #[serde(default)]
     grant: Option<Grant>,
     trace_id: Option<String>,
+    #[serde(default)]
+    glass: Option<Glass>,
     may_vote: Option<MayVote>,
 }
 
@@ -175,6 +201,8 @@ pub(crate) struct Requirement {
     #[serde(default)]
     stage: u32,
     #[serde(default)]
+    break_glass: Vec<String>,
+    #[serde(default)]
     denied: u32,
     #[serde(default)]
     deny_threshold: u32,
@@ -196,6 +224,29 @@ struct Cast {
     reason: Option<String>,
     channel: String,
     at: Timestamp,
+    #[serde(default)]
+    delegated: Vec<Delegated>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+struct Delegated {
+    requirement: String,
+    from: String,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+struct Glass {
+    by: String,
+    reason: String,
+    at: Timestamp,
+    review: Option<GlassReview>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+struct GlassReview {
+    by: String,
+    comment: String,
+    at: Timestamp,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -209,8 +260,9 @@ struct MayVote {
 pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCode> {
     let api = common.api()?;
     match arguments.what {
-        What::List { state, agent, reviewer, text, from, until, page } => {
+        What::List { state, agent, needs_review, reviewer, text, from, until, page } => {
             let mut query = page.query();
+            query.extend(needs_review.then(|| ("needs_review", "true".to_owned())));
             query.extend(state.map(|state| ("state", state)));
             query.extend(agent.map(|agent| ("agent", agent.to_string())));
             query.extend(reviewer.map(|reviewer| ("reviewer", reviewer.to_string())));
@@ -231,6 +283,10 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
             let body = json!({"reason": reason});
             end(common, &api.post(&format!("/api/v1/approvals/{id}/revoke"), &body).await?)?;
         }
+        What::BreakGlass(wish) => approval_words::break_glass(common, &api, wish).await?,
+        What::Review(saying) => approval_words::review(common, &api, saying).await?,
+        What::Comment(saying) => approval_words::comment(common, &api, saying).await?,
+        What::Comments { id } => approval_words::comments(common, &api, id).await?,
         What::Watch => inbox::run(common, &api).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -304,7 +360,13 @@ fn list(common: &Common, list: &Page<Value>) -> Result<()> {
 }
 
 async fn cast(common: &Common, api: &Api, decision: &str, vote: Vote) -> Result<()> {
-    let path = format!("/api/v1/approvals/{}/votes", vote.id);
+    let [id] = vote.ids.as_slice() else {
+        if vote.if_version.is_some() {
+            bail!("--if-version is for one approval");
+        }
+        return approval_words::cast_several(common, api, decision, &vote.ids, vote.reason).await;
+    };
+    let path = format!("/api/v1/approvals/{id}/votes");
     let ballot = json!({"decision": decision, "reason": vote.reason});
     let approval: Value = match vote.if_version {
         Some(version) => api.post_if(&path, &ballot, version).await?,
@@ -392,6 +454,9 @@ fn describe(approval: &Approval, paint: Paint) -> Result<String> {
     }
     for requirement in &approval.requirements {
         line("needs", needs(std::slice::from_ref(requirement)));
+        if !requirement.break_glass.is_empty() && approval.state == "pending" {
+            line("", format!("in an emergency alone by {}", plain(&requirement.break_glass.join(", "))));
+        }
         if let Some(text) = requirement.escalation.as_ref().and_then(escalates) {
             line("", text);
         }
@@ -409,6 +474,18 @@ fn describe(approval: &Approval, paint: Paint) -> Result<String> {
             "vote",
             format!("{} {decision} at {} by {}{reason}", plain(&vote.person), vote.at, plain(&vote.channel)),
         );
+        for Delegated { requirement, from } in &vote.delegated {
+            line("", format!("for {}, on {}", plain(from), plain(requirement)));
+        }
+    }
+    if let Some(Glass { by, reason, at, review }) = &approval.glass {
+        line("alone", format!("{} broke the glass at {at}: {}", plain(by), plain(reason)));
+        match review {
+            Some(GlassReview { by, comment, at }) => {
+                line("reviewed", format!("{} at {at}: {}", plain(by), plain(comment)));
+            }
+            None => line("reviewed", paint.paint(Style::Bad, "not yet; somebody else has to")),
+        }
     }
     if approval.asked > 1 {
         line("asked", format!("{} times", approval.asked));

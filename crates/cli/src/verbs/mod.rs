@@ -1,11 +1,13 @@
 //! One file per verb.
 
 pub(crate) mod agents;
+mod approval_words;
 pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod channels;
 pub(crate) mod completions;
 pub(crate) mod control;
+pub(crate) mod delegations;
 pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod doctor;

@@ -51,6 +51,9 @@ pub(crate) struct ListQuery {
     /// Only those that were submitted before.
     #[param(value_type = Option<String>)]
     until: Option<Timestamp>,
+    /// Only those that somebody approved alone by breaking the glass, and nobody else has reviewed.
+    #[serde(default)]
+    needs_review: bool,
     /// How many at most (1 to 500).
     limit: Option<usize>,
     /// Where the last page ended: its `next`.
@@ -68,9 +71,10 @@ pub(crate) async fn list(
     if query.text.as_ref().is_some_and(|text| text.is_empty() || text.chars().count() > MAX_SEARCH) {
         return Err(Problem::bad_request(format!("a text to search for has 1 to {MAX_SEARCH} characters")));
     }
-    let ListQuery { state: phase, agent, reviewer, text, from, until, limit, cursor } = query;
+    let ListQuery { state: phase, agent, reviewer, text, from, until, needs_review, limit, cursor } = query;
+    let is_decided = false;
     let filter =
-        ApprovalFilter { state: phase, agent, reviewer, text, from, until, ..ApprovalFilter::default() };
+        ApprovalFilter { state: phase, agent, is_decided, reviewer, text, from, until, needs_review };
     let page = page_request(limit, cursor)?;
     Ok(Json(state.services.approvals.list(&actor, &filter, &page).await?.into()))
 }
@@ -163,10 +167,7 @@ pub(crate) async fn vote(
     headers: HeaderMap,
     JsonBody(body): JsonBody<VoteBody>,
 ) -> Result<Response, Problem> {
-    let expected_version = match etag::precondition(&headers)? {
-        Precondition::None => None,
-        Precondition::Version(version) => Some(version),
-    };
+    let expected_version = expected_version(&headers)?;
     let reason = bounded_reason(body.reason)?;
     let ballot = Ballot { decision: body.decision, reason, channel: "api".to_owned(), expected_version };
     let view = state.services.approvals.vote(&actor, id, ballot).await?;
@@ -249,6 +250,14 @@ pub(crate) async fn revoke(
     Ok(tagged(StatusCode::OK, state.services.approvals.revoke(&actor, id, reason).await?))
 }
 
+/// The version that a caller saw, if they say so.
+pub(super) fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    Ok(match etag::precondition(headers)? {
+        Precondition::None => None,
+        Precondition::Version(version) => Some(version),
+    })
+}
+
 /// A reason without blank edges; `None` when nothing is left.
 pub(crate) fn bounded_reason(reason: Option<String>) -> Result<Option<String>, Problem> {
     let Some(reason) = reason else { return Ok(None) };
@@ -259,7 +268,7 @@ pub(crate) fn bounded_reason(reason: Option<String>) -> Result<Option<String>, P
     Ok((!reason.is_empty()).then(|| reason.to_owned()))
 }
 
-fn tagged(status: StatusCode, view: ApprovalView) -> Response {
+pub(super) fn tagged(status: StatusCode, view: ApprovalView) -> Response {
     let version = view.version;
     with_etag((status, Json(view)).into_response(), version)
 }

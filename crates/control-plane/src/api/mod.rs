@@ -5,9 +5,11 @@
 //! services and the approval's own rules.
 
 mod agents;
+mod approval_words;
 mod approvals;
 mod audit;
 mod channels;
+mod delegations;
 mod etag;
 mod events;
 mod extract;

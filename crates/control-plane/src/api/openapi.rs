@@ -10,7 +10,8 @@ use utoipa::{
 };
 
 use super::{
-    agents, approvals, audit, channels, events, health, outlines, passkeys, people, policies, tokens,
+    agents, approval_words, approvals, audit, channels, delegations, events, health, outlines, passkeys,
+    people, policies, tokens,
 };
 
 /// The document.
@@ -22,6 +23,9 @@ use super::{
         health::healthz, health::readyz, serve,
         tokens::whoami, events::events,
         approvals::list, approvals::show, approvals::review, approvals::wait, outlines::outline, approvals::vote, approvals::edit, approvals::cancel, approvals::revoke,
+        approval_words::vote_on_several, approval_words::break_glass, approval_words::review_glass,
+        approval_words::comment, approval_words::comments,
+        delegations::list, delegations::create, delegations::revoke,
         agents::list, agents::add, agents::show, agents::revoke, agents::new_join_token, agents::join_tokens,
         agents::revoke_join_token,
         policies::validate, policies::push, policies::history, policies::show, policies::rollback,

@@ -75,6 +75,11 @@ impl Problem {
         self
     }
 
+    /// The problem as one of several things that an answer tells.
+    pub(super) fn into_details(self) -> ProblemDetails {
+        self.0.details
+    }
+
     /// Nobody is signed in (401).
     #[must_use]
     pub fn unauthenticated(detail: impl Into<String>) -> Self {
@@ -168,6 +173,7 @@ fn refusal(code: &str) -> Problem {
             (StatusCode::FORBIDDEN, "You are not a reviewer of this request")
         }
         "assurance_too_low" => (StatusCode::FORBIDDEN, "This cannot be approved from here"),
+        "too_many_comments" => (StatusCode::CONFLICT, "Enough was said"),
         "glass_not_yours" => (StatusCode::FORBIDDEN, "You may not approve this alone"),
         "own_glass" => (StatusCode::FORBIDDEN, "Nobody reviews what they did alone"),
         "already_reviewed" => (StatusCode::CONFLICT, "It is reviewed already"),

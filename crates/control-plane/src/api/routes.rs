@@ -10,7 +10,7 @@ use axum::{
 use http::Method;
 
 use super::{
-    ApiState, agents, approvals, audit, channels, events,
+    ApiState, agents, approval_words, approvals, audit, channels, delegations, events,
     guard::{Access, Gate, guard},
     health,
     idempotency::Answers,
@@ -63,6 +63,7 @@ impl Routes {
             .tokens()
             .passkeys()
             .people()
+            .delegations()
     }
 
     fn approvals(self) -> Self {
@@ -73,6 +74,11 @@ impl Routes {
             .get("/api/v1/approvals/{id}/wait", READ, approvals::wait)
             .post("/api/v1/approvals/{id}/votes", VOTE, approvals::vote)
             .post("/api/v1/approvals/{id}/edit", VOTE, approvals::edit)
+            .post("/api/v1/approvals/votes", VOTE, approval_words::vote_on_several)
+            .post("/api/v1/approvals/{id}/break-glass", VOTE, approval_words::break_glass)
+            .post("/api/v1/approvals/{id}/glass-reviews", VOTE, approval_words::review_glass)
+            .post("/api/v1/approvals/{id}/comments", READ, approval_words::comment)
+            .get("/api/v1/approvals/{id}/comments", READ, approval_words::comments)
             .post("/api/v1/approvals/{id}/cancel", END, approvals::cancel)
             .post("/api/v1/approvals/{id}/revoke", END, approvals::revoke)
     }
@@ -134,6 +140,12 @@ impl Routes {
             ADMIN,
             passkeys::remove,
         )
+    }
+
+    fn delegations(self) -> Self {
+        self.get("/api/v1/delegations", READ, delegations::list)
+            .post("/api/v1/delegations", VOTE, delegations::create)
+            .post("/api/v1/delegations/{id}/revoke", READ, delegations::revoke)
     }
 
     fn get<H: Handler<T, ApiState>, T: 'static>(

@@ -76,6 +76,7 @@ impl HistoryQuery {
             from: day(&self.from)?,
             until,
             is_decided: false,
+            needs_review: false,
         })
     }
 }

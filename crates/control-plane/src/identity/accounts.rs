@@ -209,14 +209,10 @@ impl Identity {
         let linked = self.0.people.linked_account(account.id()).await?.ok_or(AuthError::Unlinked)?;
         let standing = self.standing(&linked.person, Evidence::Chat).await?;
         let scopes = BTreeSet::from([Right::Read, Right::Vote]);
-        Self::with_standing(
-            linked.person,
-            ActorKind::Human,
-            standing,
-            account.kind.as_str(),
-            None,
-            Some(&scopes),
-        )
+        let method = account.kind.as_str();
+        let actor =
+            Self::with_standing(linked.person, ActorKind::Human, standing, method, None, Some(&scopes))?;
+        self.with_delegators(actor).await
     }
 }
 

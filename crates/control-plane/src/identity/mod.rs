@@ -12,6 +12,7 @@ mod accounts;
 mod actor;
 mod cookie;
 mod credential;
+mod delegations;
 mod directory;
 mod limiter;
 mod links;
@@ -41,6 +42,7 @@ pub use self::{
     actor::{Actor, ActorKind, Right, Role, WordError},
     cookie::SessionCookie,
     credential::Credential,
+    delegations::{DelegationError, DelegationView, NewDelegation},
     directory::{PeopleRefusal, PersonView},
     limiter::TooManyFailures,
     links::LINK_LIFETIME,
@@ -210,11 +212,12 @@ impl Identity {
             record.filter(|record| matches && is_live(record, self.now())).ok_or(AuthError::Refused)?;
         self.0.seen.token(record.id, self.now());
         let standing = self.standing(&record.owner, Evidence::Token(&record)).await?;
-        Self::actor(&record.owner, standing, "token", Some(&record))
+        self.actor(&record.owner, standing, "token", Some(&record)).await
     }
 
     /// The actor for a person who has proved who they are, within what their token was made for.
-    fn actor(
+    async fn actor(
+        &self,
         person: &PersonId,
         standing: Standing,
         method: &str,
@@ -222,7 +225,8 @@ impl Identity {
     ) -> Result<Actor, AuthError> {
         let kind = token.map_or(ActorKind::Human, |token| kind_of(token.kind));
         let (scopes, id) = (token.and_then(scopes_of), token.map(|token| token.id));
-        Self::with_standing(person.clone(), kind, standing, method, id, scopes.as_ref())
+        let actor = Self::with_standing(person.clone(), kind, standing, method, id, scopes.as_ref())?;
+        self.with_delegators(actor).await
     }
 
     /// The actor that somebody is by what they may do now, within what their credential was made for.

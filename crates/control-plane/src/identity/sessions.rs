@@ -83,7 +83,7 @@ impl Identity {
             }
         };
         let standing = self.standing(&record.person, Evidence::Session(&record)).await?;
-        let actor = Self::actor(&record.person, standing, &record.method, token.as_ref())?;
+        let actor = self.actor(&record.person, standing, &record.method, token.as_ref()).await?;
         if actor.kind == ActorKind::Machine {
             return Err(AuthError::Refused);
         }

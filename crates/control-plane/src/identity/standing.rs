@@ -25,6 +25,8 @@ pub(super) enum Evidence<'a> {
     Session(&'a StoredSession),
     /// An account in a chat.
     Chat,
+    /// Nothing: somebody else stands in for them.
+    Absent,
 }
 
 /// What somebody may do now.

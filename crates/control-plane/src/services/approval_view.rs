@@ -5,7 +5,8 @@ use countersign_approval as approval;
 use countersign_model::{Assurance, ReasonRule, Requirement, RequirementKind, Timestamp, VoteId};
 
 use super::approvals::{
-    ApprovalView, EscalationView, GrantView, MayVote, RequirementView, VoteDecision, VoteView,
+    ApprovalView, DelegatedView, EscalationView, GlassReviewView, GlassView, GrantView, MayVote,
+    RequirementView, VoteDecision, VoteView,
 };
 use crate::{
     identity::{Actor, ActorKind, Right, Role},
@@ -49,6 +50,8 @@ impl ApprovalView {
             execute_by: approval.terms.as_ref().map(|terms| terms.execute_by),
             updated_at: approval.updated_at,
             trace_id: submission.trace.as_deref().and_then(trace_id),
+            glass: approval.glass.as_ref().map(glass_view),
+            needs_review: approval.needs_review(),
             may_vote: may_vote(approval, actor, now),
         }
     }
@@ -76,6 +79,7 @@ fn requirements(approval: &Approval) -> Vec<RequirementView> {
             needs_reason: requirement.reason == ReasonRule::Required,
             escalation: escalation(approval, requirement),
             grant: requirement.grant.to_string(),
+            break_glass: requirement.break_glass.iter().map(ToString::to_string).collect(),
         }
     };
     approval.request.requirements.iter().map(view).collect()
@@ -108,6 +112,25 @@ fn vote_view(vote: &approval::Vote) -> VoteView {
         channel: vote.channel.clone(),
         assurance: vote.assurance.as_str().to_owned(),
         at: vote.at,
+        delegated: vote.delegated.iter().map(delegated_view).collect(),
+    }
+}
+
+fn delegated_view(delegated: &approval::DelegatedRight) -> DelegatedView {
+    DelegatedView { requirement: delegated.requirement.to_string(), from: delegated.from.clone() }
+}
+
+fn glass_view(glass: &approval::BrokenGlass) -> GlassView {
+    let review = |review: &approval::GlassReview| GlassReviewView {
+        by: review.by.clone(),
+        comment: review.comment.clone(),
+        at: review.at,
+    };
+    GlassView {
+        by: glass.by.clone(),
+        reason: glass.reason.clone(),
+        at: glass.at,
+        review: glass.review.as_ref().map(review),
     }
 }
 
@@ -130,8 +153,7 @@ pub(super) fn voter(actor: &Actor, channel: &str) -> Voter {
 pub(super) fn may_vote(approval: &Approval, actor: &Actor, now: Timestamp) -> MayVote {
     if !actor.may(Right::Vote) {
         let reason = Some("this credential cannot vote".to_owned());
-        let (may_deny, needs_reason, assurance_needed) = (false, false, None);
-        return MayVote { allowed: false, reason, may_deny, needs_reason, assurance_needed };
+        return MayVote { reason, ..MayVote::default() };
     }
     let present = voter(actor, "console");
     let trial = |assurance, decision| {
@@ -147,12 +169,19 @@ pub(super) fn may_vote(approval: &Approval, actor: &Actor, now: Timestamp) -> Ma
     let denies = trial(present.assurance, approval::VoteDecision::Deny);
     let needs_reason = matches!(approves, Ok(true)) || matches!(denies, Ok(true));
     let refusal = approves.err();
+    let tried = |input: Input| transition(approval, &input, now).is_ok();
+    let (voter, reason) = (present.clone(), "?".to_owned());
+    let may_break_glass = approval.glass.is_none() && tried(Input::BreakGlass { voter, reason });
+    let (voter, comment) = (present.clone(), "?".to_owned());
+    let may_review = approval.needs_review() && tried(Input::ReviewGlass { voter, comment });
     let helps = |more: &Assurance| trial(*more, approval::VoteDecision::Approve).is_ok();
     MayVote {
         allowed: refusal.is_none(),
         reason: refusal.map(|refusal| refusal.to_string()),
         may_deny: denies.is_ok(),
         needs_reason,
+        may_break_glass,
+        may_review,
         assurance_needed: wanting(approval, &present).filter(helps).map(|more| more.as_str().to_owned()),
     }
 }

@@ -39,6 +39,8 @@ pub struct ApprovalFilter {
     pub from: Option<Timestamp>,
     /// Submitted before.
     pub until: Option<Timestamp>,
+    /// Only those that somebody approved alone, and nobody else has reviewed.
+    pub needs_review: bool,
 }
 
 /// One requirement of an approval, as frozen into it, and how far it is met.
@@ -71,6 +73,8 @@ pub struct RequirementView {
     pub needs_reason: bool,
     /// Who else may vote when it is not met for some time.
     pub escalation: Option<EscalationView>,
+    /// Who may approve alone in an emergency: `group:…`, `user:…` or `*`.
+    pub break_glass: Vec<String>,
 }
 
 /// Who else may vote on a requirement when it is not met for some time.
@@ -115,6 +119,8 @@ pub struct VoteView {
     /// When.
     #[schema(value_type = String)]
     pub at: Timestamp,
+    /// What they voted on as somebody's stand-in.
+    pub delegated: Vec<DelegatedView>,
 }
 
 /// An approval as people see it. What it shows is what the digest binds (I12).
@@ -185,12 +191,54 @@ pub struct ApprovalView {
     pub updated_at: Timestamp,
     /// The trace that tells its story.
     pub trace_id: Option<String>,
+    /// Who approved it alone in an emergency, and who reviewed that.
+    pub glass: Option<GlassView>,
+    /// Whether nobody has reviewed yet what was approved alone.
+    pub needs_review: bool,
     /// Whether the person who asks could vote now, and if not, why not.
     pub may_vote: MayVote,
 }
 
+/// What somebody approved alone, by breaking the glass.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct GlassView {
+    /// Who.
+    #[schema(value_type = String)]
+    pub by: PersonId,
+    /// Why.
+    pub reason: String,
+    /// When.
+    #[schema(value_type = String)]
+    pub at: Timestamp,
+    /// What somebody else found, once they have looked.
+    pub review: Option<GlassReviewView>,
+}
+
+/// What somebody found about what another approved alone.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct GlassReviewView {
+    /// Who.
+    #[schema(value_type = String)]
+    pub by: PersonId,
+    /// What.
+    pub comment: String,
+    /// When.
+    #[schema(value_type = String)]
+    pub at: Timestamp,
+}
+
+/// A requirement that somebody voted on as a stand-in.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct DelegatedView {
+    /// The requirement.
+    pub requirement: String,
+    /// By whose right.
+    #[schema(value_type = String)]
+    pub from: PersonId,
+}
+
 /// Whether somebody's vote would count.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MayVote {
     /// Whether their approval would, from where they are.
     pub allowed: bool,
@@ -200,6 +248,10 @@ pub struct MayVote {
     pub may_deny: bool,
     /// Whether their vote has to say why.
     pub needs_reason: bool,
+    /// Whether they could approve it alone, with a reason, by breaking the glass.
+    pub may_break_glass: bool,
+    /// Whether they could review what somebody else approved alone.
+    pub may_review: bool,
     /// What their approval would count with for all that is asked of them, where it does not from where they
     /// are: `console` or `passkey`.
     pub assurance_needed: Option<String>,
@@ -376,6 +428,7 @@ impl Approvals {
             text: filter.text.clone(),
             from: filter.from,
             until: filter.until,
+            needs_review: filter.needs_review,
         };
         Ok(self.parts.store.approvals(filter, page.to_store()?).await?)
     }

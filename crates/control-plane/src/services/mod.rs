@@ -5,6 +5,7 @@
 
 mod agents;
 mod approval_view;
+mod approval_words;
 mod approvals;
 mod audit;
 mod channels;
@@ -20,9 +21,10 @@ mod status;
 pub use agents::{
     AddAgent, AddedAgent, AgentError, AgentState, AgentView, Agents, JoinTokenState, JoinTokenView,
 };
+pub use approval_words::{BatchedVote, CommentView, VoteResult};
 pub use approvals::{
-    ApprovalError, ApprovalFilter, ApprovalView, Approvals, Ballot, Change, EscalationView, MayVote,
-    RequirementView, VoteDecision, VoteView,
+    ApprovalError, ApprovalFilter, ApprovalView, Approvals, Ballot, Change, DelegatedView, EscalationView,
+    GlassReviewView, GlassView, MayVote, RequirementView, VoteDecision, VoteView,
 };
 pub use audit::{
     Audit, AuditError, AuditFilter, CheckpointView, ConsistencyView, EventView, ExportStream, InclusionView,

@@ -34,4 +34,6 @@ mod stage;
 #[cfg(test)]
 mod votes;
 #[cfg(test)]
+mod words;
+#[cfg(test)]
 mod writes;

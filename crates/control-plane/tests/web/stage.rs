@@ -318,6 +318,8 @@ pub(crate) fn bundle() -> Value {
             [requirements.with-passkey]\nreviewers = [\"*\"]\nassurance = \"passkey\"\n\n\
             [requirements.passkeys]\nreviewers = [\"*\"]\nquorum = 2\nassurance = \"passkey\"\n\n\
             [requirements.board]\nreviewers = [\"group:board\"]\nquorum = 1\n\n\
+            [requirements.emergency]\nreviewers = [\"user:reviewer-two@example.com\"]\n\
+            break_glass = [\"group:sre\"]\n\n\
             [requirements.own-word]\nkind = \"confirmation\"\n",
         "policies/deploys.cedar": "@id(\"work\")\npermit (principal, action, resource);\n\n\
             @id(\"deploys\")\n@approval(\"one\")\n@reason(\"Deploys need a reviewer\")\n\

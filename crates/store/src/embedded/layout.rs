@@ -48,6 +48,12 @@ tables! {
     BUNDLE_FILES = "bundle-files";
     /// Approval → approval.
     APPROVALS = "approvals";
+    /// Approval and number → comment.
+    COMMENTS = "comments";
+    /// Delegation → delegation.
+    DELEGATIONS = "delegations";
+    /// Hash of the stand-in's name and delegation: who stands in for somebody.
+    STAND_INS = "stand-ins";
     /// Agent and hash of an idempotency key → approval id.
     SUBMISSIONS = "submissions";
     /// Time and approval: who wants to be woken when.

@@ -18,6 +18,8 @@ mod approval_events;
 mod approvals;
 mod bundles;
 mod codec;
+mod comments;
+mod delegations;
 mod deliveries;
 mod index;
 mod indexer;

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use countersign_approval::Phase;
 use countersign_audit::merkle::Frontier;
-use countersign_model::TokenId;
+use countersign_model::{Assurance, DelegationId, TokenId};
 
 use super::*;
 use crate::{
-    AccountKind, AccountLink, AgentState, ApiToken, CheckpointRecord, CredentialKind, Delivery, Destination,
-    ExternalAccount, JoinToken, LinkedAccount, Liveness, LocalPerson, Passkey, PolicyRevision, Profile,
-    Revocation, Session, SignIn, SignInLink, StoredResponse, Telling,
+    AccountKind, AccountLink, AgentState, ApiToken, CheckpointRecord, Comment, CredentialKind, Delegation,
+    Delivery, Destination, ExternalAccount, JoinToken, LinkedAccount, Liveness, LocalPerson, Passkey,
+    PolicyRevision, Profile, Revocation, Session, SignIn, SignInLink, StoredResponse, Telling,
     embedded::{
         approvals::ApprovalRow,
         codec::{self, Record},
@@ -113,6 +113,32 @@ fn approvals_are_readable() {
     };
     holds("delivery.1", &delivery);
     holds("message.1", &OutboxRow { telling: Telling::WithdrawGrant, approval: approval_id(7), at: NOW });
+}
+
+#[test]
+fn what_people_say_and_who_stands_in_is_readable() {
+    let person = |n: u8| format!("reviewer-{n}@example.com").parse().unwrap();
+    let comment = Comment {
+        approval: approval_id(7),
+        person: person(1),
+        text: "is this the right region?".into(),
+        at: NOW,
+        channel: "console".into(),
+        method: "session:token".into(),
+    };
+    holds("comment.1", &comment);
+    let delegation = Delegation {
+        id: DelegationId::from_bytes([1; 16]),
+        delegator: person(1),
+        stand_in: person(2),
+        from: NOW,
+        until: later(60),
+        reason: "on holiday".into(),
+        assurance: Assurance::Console,
+        created_at: NOW,
+        revoked_at: Some(later(60)),
+    };
+    holds("delegation.1", &delegation);
 }
 
 #[test]
