@@ -119,7 +119,7 @@ async fn the_inbox_decides_at_a_terminal() {
     let dev = Dev::start(DevOptions::default());
     let id = dev.request("deploy").await;
     let reviewer = dev.ready()["reviewers"][0]["token"].as_str().unwrap().to_owned();
-    let said = Command::new("python3")
+    let said = Command::new(counterparts().join("venv/bin/python"))
         .arg(script("inbox.py"))
         .arg(dev.countersign().get_program())
         .arg("approve")
