@@ -11,13 +11,14 @@ use crate::command::{cargo, output};
 const MAP: &str = include_str!("../../crates/README.md");
 
 /// The one home, or the few, of each third-party crate that somebody may want to replace.
-const HOMES: [(&str, &[&str]); 20] = [
+const HOMES: [(&str, &[&str]); 21] = [
     ("aws-lc-rs", &["model", "pki", "control-plane", "intercept", "sidecar"]),
     ("axum", &["control-plane", "intercept"]),
     ("bincode", &["protocol"]),
     ("brush-parser", &["intercept"]),
     ("cedar-policy", &["policy"]),
     ("cel", &["policy"]),
+    ("jsonwebtoken", &["control-plane", "intercept"]),
     ("lettre", &["control-plane"]),
     ("maud", &["control-plane"]),
     ("opentelemetry", &["telemetry"]),

@@ -3,5 +3,6 @@
 pub mod check;
 pub mod exec;
 pub mod hook;
+pub mod initiator;
 pub mod local;
 pub mod mcp;

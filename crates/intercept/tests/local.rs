@@ -23,7 +23,7 @@ use countersign_intercept::local::{
         Relay, Review, Reviewed, Stdin, ToolsPage,
     },
 };
-use countersign_model::{Digest, Provenance, Seconds};
+use countersign_model::{Digest, Provenance, Seconds, provenance::Initiator};
 use countersign_testkit::world::eventually;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -326,4 +326,41 @@ async fn without_a_sidecar_there_is_no_answer_but_what_to_do() {
     sidecar.stop();
     let error = sidecar.client.submit(&run("ls")).await.unwrap_err();
     assert!(error.to_string().contains("COUNTERSIGN_SOCKET"), "{error}");
+}
+
+/// Whoever reaches the socket may act as the agent. It may name the person whom it works for, which takes that
+/// person's vote away; saying that they are verified would let them confirm.
+#[tokio::test]
+async fn nobody_verifies_an_initiator_by_saying_so() {
+    let sidecar = Sidecar::start();
+    let mut request = run("deploy");
+    let OperationRequest::Exec { provenance, .. } = &mut request else { unreachable!() };
+    let person = "friend@example.com".parse().unwrap();
+    provenance.initiator = Some(Initiator { person, verified: true });
+    let mut exchange = sidecar.client.submit(&request).await.unwrap();
+    let Event::Held(_) = exchange.next().await.unwrap().unwrap() else { panic!("not held") };
+    let Event::Waiting(_) = exchange.next().await.unwrap().unwrap() else { panic!("not waiting") };
+    let asked = sidecar.world.control.approvals().pop().unwrap().request.submission.provenance.initiator;
+    let asked = asked.unwrap();
+    assert_eq!((asked.person.as_str(), asked.verified), ("friend@example.com", false));
+}
+
+/// A token that nobody can check, or a file that is not there, denies: it is not taken for no token.
+#[tokio::test]
+async fn a_token_that_does_not_hold_is_not_ignored() {
+    let sidecar = Sidecar::start();
+    let file = sidecar.socket().with_file_name("token");
+    let client = sidecar.client.clone().with_initiator_token(Some(file.clone()));
+    assert!(matches!(client.submit(&run("ls")).await, Err(LocalError::InitiatorToken { .. })));
+    for text in ["", "a\nb", &"x".repeat(20_000)] {
+        std::fs::write(&file, text).unwrap();
+        assert!(
+            matches!(client.submit(&run("ls")).await, Err(LocalError::InitiatorToken { .. })),
+            "{text:?}"
+        );
+    }
+    std::fs::write(&file, "a.b.c\n").unwrap();
+    let refused = client.submit(&run("ls")).await.unwrap_err().to_string();
+    assert!(refused.contains("takes no initiator tokens"), "{refused}");
+    assert!(sidecar.world.audit.kinds().is_empty());
 }

@@ -1,5 +1,6 @@
 //! The sidecar's configuration: a TOML file, overridden by the environment, overridden by flags.
 
+mod initiators;
 mod mcp;
 
 use std::{
@@ -9,6 +10,7 @@ use std::{
     str::FromStr,
 };
 
+use countersign_intercept::initiator::IssuerSettings;
 use countersign_model::{AgentName, Seconds};
 use countersign_pki::JoinToken;
 use countersign_settings::Settings;
@@ -41,6 +43,8 @@ pub struct Config {
     pub socket: SocketConfig,
     /// The MCP servers that agents reach through the sidecar over HTTP.
     pub mcp: McpConfig,
+    /// The identity providers whose word about the initiating human counts.
+    pub initiators: Vec<IssuerSettings>,
     /// How many bytes of audit events may wait for the control plane before operations are denied.
     pub spool_max_bytes: u64,
     /// Spans of time.
@@ -130,6 +134,7 @@ impl Config {
             },
             socket: SocketConfig::default(),
             mcp: McpConfig::default(),
+            initiators: Vec::new(),
             spool_max_bytes: 256 * 1024 * 1024,
             times: Times::default(),
             log: LogConfig::default(),
@@ -192,6 +197,7 @@ fn read_listeners(settings: &mut Settings, config: &mut Config) {
     config.socket.path = path.map(PathBuf::from);
     settings.read_into("socket.users", &mut config.socket.users);
     config.mcp = mcp::read(settings);
+    config.initiators = initiators::read(settings);
     if !config.check.listen.ip().is_loopback() {
         settings.problem(format!(
             "check.listen = \"{}\": the check token would travel in the clear, and the agent is on this \

@@ -17,6 +17,7 @@ mod mcp;
 mod openapi;
 mod otlp;
 mod pages;
+mod passkeys;
 mod reference;
 mod shell;
 mod sign_in;

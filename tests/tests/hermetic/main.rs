@@ -14,6 +14,7 @@ mod decisions;
 mod grants;
 mod hooks;
 mod hostile;
+mod initiators;
 mod mcp;
 mod offline;
 mod self_approval;

@@ -77,7 +77,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         },
         trace: std::env::var(TRACEPARENT).ok(),
     };
-    let client = LocalClient::new(arguments.socket.path());
+    let client = arguments.socket.client();
     let mut signals = Signals::listen()?;
     let mut wait = WaitLine::new();
     match decide(&client, &operation, &mut signals, &mut wait).await? {

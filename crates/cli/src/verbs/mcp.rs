@@ -13,7 +13,6 @@ use countersign_intercept::{
         environment::TRACEPARENT,
         run::{self, Signals},
     },
-    local::LocalClient,
     mcp::{
         PATIENCE,
         relay::{RelaySettings, relay},
@@ -88,7 +87,7 @@ async fn wrap(arguments: Arguments) -> Result<ExitCode> {
     let pipes = server.stdout.take().zip(server.stdin.take());
     let (from_server, to_server) = pipes.context("the MCP server has no pipes")?;
     let settings = RelaySettings {
-        sidecar: LocalClient::new(arguments.socket.path()),
+        sidecar: arguments.socket.client(),
         server: arguments.name,
         patience: Duration::from_secs(arguments.patience),
         provenance: Provenance {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use countersign_intercept::local::LocalClient;
 
 /// Which sidecar is asked.
 #[derive(Debug, Clone, Args)]
@@ -10,6 +11,9 @@ pub(crate) struct SocketArguments {
     /// The sidecar's socket.
     #[arg(long, value_name = "PATH", env = "COUNTERSIGN_SOCKET")]
     socket: Option<PathBuf>,
+    /// A file with the OIDC token of the person on whose behalf this is done. It is read for each operation.
+    #[arg(long, value_name = "PATH", env = "COUNTERSIGN_INITIATOR_TOKEN_FILE")]
+    initiator_token_file: Option<PathBuf>,
 }
 
 impl SocketArguments {
@@ -24,9 +28,20 @@ impl SocketArguments {
         there.cloned().unwrap_or_default()
     }
 
+    /// The way to that sidecar.
+    pub(crate) fn client(&self) -> LocalClient {
+        LocalClient::new(self.path()).with_initiator_token(self.initiator_token_file.clone())
+    }
+
+    /// The same, but to none that is within the agent's reach.
+    pub(crate) fn client_out_of_reach(&self) -> Option<LocalClient> {
+        let path = self.path_out_of_reach()?;
+        Some(LocalClient::new(path).with_initiator_token(self.initiator_token_file.clone()))
+    }
+
     /// The same, but none that is in the folder where this runs: an agent can write there, and could put
     /// up a sidecar of its own.
-    pub(crate) fn path_out_of_reach(&self) -> Option<PathBuf> {
+    fn path_out_of_reach(&self) -> Option<PathBuf> {
         let services = of_services();
         let there = services.iter().find(|path| path.exists()).or(services.first());
         self.socket.clone().or_else(|| there.cloned())

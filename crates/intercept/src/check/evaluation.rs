@@ -14,7 +14,7 @@ use super::{
     Check,
     answer::{Decision, NextAction, after, json_response},
     body,
-    normalise::{self, Asked, Presented},
+    normalise::{self, Asked, Caller, Presented},
     problem::Rejection,
 };
 
@@ -28,7 +28,7 @@ pub(super) async fn one(
     body: Body,
 ) -> Result<Decision, Rejection> {
     let members = body::json_object(&headers, body).await?;
-    evaluate(&check, members, normalise::traceparent(&headers)).await
+    evaluate(&check, members, &Caller::of(&check, &headers)?).await
 }
 
 /// `POST /access/v1/evaluations`
@@ -38,7 +38,7 @@ pub(super) async fn many(
     body: Body,
 ) -> Result<Response, Rejection> {
     let mut members = body::json_object(&headers, body).await?;
-    let trace = normalise::traceparent(&headers);
+    let caller = Caller::of(&check, &headers)?;
     let semantic = semantic(members.remove("options"))?;
     let items = match members.remove("evaluations") {
         None | Some(Value::Null) => Vec::new(),
@@ -47,7 +47,7 @@ pub(super) async fn many(
     };
     if items.is_empty() {
         // AuthZEN §7.1: without evaluations, this is a request for one.
-        return Ok(evaluate(&check, members, trace).await?.into_response());
+        return Ok(evaluate(&check, members, &caller).await?.into_response());
     }
     if items.len() > MAX_EVALUATIONS {
         return Err(Rejection::bad_request(format!(
@@ -56,7 +56,7 @@ pub(super) async fn many(
     }
     let mut decisions = Vec::with_capacity(items.len());
     for item in items {
-        let decision = evaluate_item(&check, &members, item, trace).await;
+        let decision = evaluate_item(&check, &members, item, &caller).await;
         let last = semantic.stops_at(decision.decision);
         decisions.push(decision);
         if last {
@@ -101,7 +101,7 @@ fn semantic(options: Option<Value>) -> Result<Semantic, Rejection> {
 }
 
 /// One of several: whatever is wrong with it is its own answer, and a denial (AuthZEN §7.2.1).
-async fn evaluate_item(check: &Check, defaults: &Object, item: Value, trace: Option<&str>) -> Decision {
+async fn evaluate_item(check: &Check, defaults: &Object, item: Value, caller: &Caller) -> Decision {
     let Value::Object(mut members) = item else {
         return Decision::failed(&Rejection::bad_request("an evaluation must be an object"));
     };
@@ -110,15 +110,15 @@ async fn evaluate_item(check: &Check, defaults: &Object, item: Value, trace: Opt
             members.insert(name.to_owned(), value.clone());
         }
     }
-    match evaluate(check, members, trace).await {
+    match evaluate(check, members, caller).await {
         Ok(decision) => decision,
         Err(rejection) => Decision::failed(&rejection),
     }
 }
 
-async fn evaluate(check: &Check, members: Object, trace: Option<&str>) -> Result<Decision, Rejection> {
+async fn evaluate(check: &Check, members: Object, caller: &Caller) -> Result<Decision, Rejection> {
     let desk = &check.desk;
-    let Asked { intent, approval } = normalise::evaluation(&desk.gate, &desk.settings, members, trace)?;
+    let Asked { intent, approval } = normalise::evaluation(&desk.gate, &desk.settings, members, caller)?;
     match approval {
         None => Ok(plain(check, desk.gate.decide(intent).await).await),
         Some(Presented::Reference { id, grant }) => {

@@ -17,7 +17,7 @@
 //! certificate. The subject that a caller asserts is shown to policy as unverified `context.subject`, and
 //! binds. With `trust_subject`, for callers that are trusted enforcement points themselves, the asserted
 //! subject is the principal. Either way an asserted user counts as the initiating human, who may not
-//! approve (I3).
+//! approve (I3). A token of that person ([`crate::initiator`]) makes them the verified one.
 //!
 //! **What differs from the standards.** They want `https`; this server listens on loopback and on a unix
 //! socket only, and speaks `http`. Bundled access requests (`items`), callbacks and forms are not offered.
@@ -49,6 +49,7 @@ pub use guard::Token;
 pub(crate) use guard::{is_local, unauthorized};
 pub use listen::{Peers, serve_tcp, serve_unix};
 
+use crate::initiator::Initiators;
 use memory::{Denials, Keys};
 
 /// How the check API behaves.
@@ -60,11 +61,18 @@ pub struct Settings {
     pub requestable_for: Seconds,
     /// How many such denials are remembered.
     pub max_requestable: usize,
+    /// Who vouches for the initiating human.
+    pub initiators: Initiators,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { trust_subject: false, requestable_for: Seconds::new(10 * 60), max_requestable: 4_096 }
+        Self {
+            trust_subject: false,
+            requestable_for: Seconds::new(10 * 60),
+            max_requestable: 4_096,
+            initiators: Initiators::default(),
+        }
     }
 }
 

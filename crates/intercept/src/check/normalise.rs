@@ -7,7 +7,8 @@ use countersign_model::{
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::{Settings, body, problem::Rejection};
+use super::{Check, Settings, body, problem::Rejection};
+use crate::initiator;
 
 /// An evaluation that is asked for.
 #[derive(Debug)]
@@ -30,19 +31,41 @@ pub(super) enum Presented {
     Unverifiable,
 }
 
+/// What a request says of whoever makes it, for all that it asks.
+#[derive(Debug, Default)]
+pub(super) struct Caller {
+    /// Their span.
+    trace: Option<String>,
+    /// The person on whose behalf they ask, if a token vouches for one.
+    initiator: Option<Initiator>,
+}
+
+impl Caller {
+    pub(super) fn of(check: &Check, headers: &HeaderMap) -> Result<Self, Rejection> {
+        let desk = &check.desk;
+        let initiator = desk.settings.initiators.of(headers, desk.gate.now());
+        let initiator = initiator.map_err(|refused| Rejection::bad_request(refused.to_string()))?;
+        Ok(Self { trace: traceparent(headers).map(str::to_owned), initiator })
+    }
+}
+
 /// Reads one evaluation (AuthZEN §6.1). Unknown members are ignored (§10.1.1).
 pub(super) fn evaluation(
     gate: &Gate,
     settings: &Settings,
     mut members: Object,
-    trace: Option<&str>,
+    caller: &Caller,
 ) -> Result<Asked, Rejection> {
     let asserted = body::subject(body::required(&mut members, "subject")?)?;
     let action = body::action(body::required(&mut members, "action")?)?;
     let resource = body::resource(body::required(&mut members, "resource")?)?;
     let mut context = body::optional_member(&mut members, "context")?;
     let approval = context.remove("approval").as_ref().map(presented);
-    let provenance = provenance(settings, &asserted, context.remove("provenance"))?;
+    let mut provenance = provenance(settings, &asserted, context.remove("provenance"))?;
+    if caller.initiator.is_some() {
+        let settled = initiator::settled(caller.initiator.as_ref(), provenance.initiator);
+        provenance.initiator = settled.map_err(|refused| Rejection::bad_request(refused.to_string()))?;
+    }
     let (subject, asserted_subject) =
         if settings.trust_subject { (asserted, None) } else { (gate.agent().clone(), Some(asserted)) };
     let operation = Operation { subject, action, resource, context };
@@ -51,7 +74,7 @@ pub(super) fn evaluation(
         act: Act::Operation { operation: Box::new(operation), projection: Projection::default() },
         provenance,
         asserted_subject,
-        trace: trace.map(str::to_owned),
+        trace: caller.trace.clone(),
         tool_pin: None,
         arguments: Arguments::AsGiven,
     };
@@ -92,7 +115,7 @@ fn provenance(
     };
     let claimed = text("initiator")?;
     Ok(Provenance {
-        initiator: initiator(settings, asserted, claimed.as_deref())?,
+        initiator: named(settings, asserted, claimed.as_deref())?,
         model: text("model")?,
         session: text("session")?,
         reason: text("reason")?,
@@ -103,7 +126,7 @@ fn provenance(
 
 /// The human on whose behalf this is done: the asserted user, else whom the caller names. That person may
 /// not approve (I3), so naming nobody is the most that a caller gains by lying.
-fn initiator(
+fn named(
     settings: &Settings,
     asserted: &Subject,
     claimed: Option<&str>,

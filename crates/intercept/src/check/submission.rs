@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{
     Check, Desk, body,
     memory::Denied,
-    normalise::{self, Asked},
+    normalise::{self, Asked, Caller},
     problem::{Problem, Rejection},
     task,
 };
@@ -126,6 +126,7 @@ fn justification(members: &Object) -> Option<String> {
 /// Whether a submission is about the operation that was held. Members that its context has on top were
 /// added for the submission; they change nothing of what is approved.
 fn same_operation(desk: &Desk, members: Object, held: &Held) -> Result<bool, Rejection> {
-    let Asked { intent, .. } = normalise::evaluation(&desk.gate, &desk.settings, members, None)?;
+    let Asked { intent, .. } =
+        normalise::evaluation(&desk.gate, &desk.settings, members, &Caller::default())?;
     Ok(held.is_meant_by(&intent))
 }

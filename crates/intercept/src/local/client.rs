@@ -1,6 +1,8 @@
 //! The client half: submit an operation, follow its events, report its outcome.
 
 use std::{
+    fs::File,
+    io::Read as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,7 +11,7 @@ use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
 use countersign_model::{ApprovalId, EvaluationId};
 use futures::StreamExt as _;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
@@ -18,6 +20,7 @@ use super::wire::{
     self, Event, MAX_ANSWER, MAX_REQUEST, NextPage, OperationRequest, OutcomeReport, Problem, Reviewed,
     ToolsPage,
 };
+use crate::initiator::{self, MAX_TOKEN};
 
 /// How long the sidecar may take to answer a request (not: to decide an operation).
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
@@ -39,6 +42,14 @@ pub enum LocalError {
         /// Why not.
         why: std::io::Error,
     },
+    /// The initiator's token cannot be handed over.
+    #[error("the initiator's token in {} cannot be read: {why}", path.display())]
+    InitiatorToken {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The sidecar does not accept the request.
     #[error("the sidecar refuses the request: {0}")]
     Refused(String),
@@ -57,13 +68,21 @@ impl LocalError {
 #[derive(Debug, Clone)]
 pub struct LocalClient {
     socket: PathBuf,
+    initiator_token: Option<PathBuf>,
 }
 
 impl LocalClient {
     /// The sidecar that listens on that socket.
     #[must_use]
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self { socket: socket.into(), initiator_token: None }
+    }
+
+    /// The same, with the token of the initiating human in that file. It is read anew for each operation,
+    /// so that the agent's host can keep it fresh.
+    #[must_use]
+    pub fn with_initiator_token(self, file: Option<PathBuf>) -> Self {
+        Self { initiator_token: file, ..self }
     }
 
     /// The socket.
@@ -77,7 +96,9 @@ impl LocalClient {
     /// # Errors
     /// When the sidecar cannot be reached or does not accept the request.
     pub async fn submit(&self, operation: &OperationRequest) -> Result<Exchange, LocalError> {
-        let response = self.post(wire::OPERATIONS, operation).await?;
+        let body = serde_json::to_vec(operation).map_err(LocalError::broken)?;
+        let token = self.initiator_token.as_deref().map(read_token).transpose()?;
+        let response = self.send_with(token, wire::OPERATIONS, body.into(), ANSWER_WITHIN).await?;
         if response.status() != StatusCode::OK {
             return Err(problem(response).await);
         }
@@ -124,11 +145,24 @@ impl LocalClient {
     }
 
     async fn send(&self, path: &str, body: Bytes, within: Duration) -> Result<Response<Body>, LocalError> {
-        let request = Request::post(path)
+        self.send_with(None, path, body, within).await
+    }
+
+    async fn send_with(
+        &self,
+        initiator_token: Option<HeaderValue>,
+        path: &str,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<Response<Body>, LocalError> {
+        let mut request = Request::post(path)
             .header(header::HOST, "sidecar")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body))
             .map_err(LocalError::broken)?;
+        if let Some(token) = initiator_token {
+            request.headers_mut().insert(initiator::HEADER, token);
+        }
         let unreachable = |why| LocalError::Unreachable { path: self.socket.clone(), why };
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let (mut sender, connection) =
@@ -141,6 +175,22 @@ impl LocalClient {
             .map_err(LocalError::broken)?;
         Ok(response.map(Body::new))
     }
+}
+
+/// The initiator's token. Without it nothing is asked: the host wanted its person to be known (I6).
+fn read_token(file: &Path) -> Result<HeaderValue, LocalError> {
+    let refused = |why: String| LocalError::InitiatorToken { path: file.to_owned(), why };
+    let mut text = String::new();
+    // One more than is accepted is enough to tell.
+    let mut bounded =
+        File::open(file).map_err(|error| refused(error.to_string()))?.take(MAX_TOKEN as u64 + 1);
+    bounded.read_to_string(&mut text).map_err(|error| refused(error.to_string()))?;
+    let mut value = HeaderValue::from_str(text.trim()).map_err(|_| refused("it is no token".to_owned()))?;
+    if value.is_empty() || value.len() > MAX_TOKEN {
+        return Err(refused("it is no token".to_owned()));
+    }
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// What the sidecar says to a request that it does.

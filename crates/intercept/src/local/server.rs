@@ -10,7 +10,7 @@ use axum::{
     Json, Router,
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, Path, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -33,6 +33,7 @@ use super::{
 use crate::{
     exec::{self, normalise::ProgramFolders},
     hook,
+    initiator::{self, Initiators},
     mcp::{Servers, known::Origin},
 };
 
@@ -50,6 +51,8 @@ pub struct Settings {
     pub folders: ProgramFolders,
     /// Cancelled when the sidecar stops: what is held then is withdrawn, and what runs may finish.
     pub stop: CancellationToken,
+    /// Who vouches for the initiating human.
+    pub initiators: Initiators,
 }
 
 /// The local API over a gate.
@@ -118,11 +121,18 @@ pub(super) enum Settled {
 
 pub(super) type Events = mpsc::Sender<Event>;
 
-async fn submit(State(desk): State<Arc<Desk>>, body: Bytes) -> Response {
-    let request = match strict_json::parse_as::<OperationRequest>(&body) {
+async fn submit(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
+    let mut request = match strict_json::parse_as::<OperationRequest>(&body) {
         Ok(request) => request,
         Err(error) => return problem(StatusCode::BAD_REQUEST, error.to_string()),
     };
+    // Only a token verifies an initiator: whoever can reach the socket may act as the agent.
+    let vouched = desk.settings.initiators.of(&headers, desk.gate.now());
+    let named = &mut request.provenance_mut().initiator;
+    match vouched.and_then(|vouched| initiator::settled(vouched.as_ref(), named.take())) {
+        Ok(settled) => *named = settled,
+        Err(refused) => return problem(StatusCode::FORBIDDEN, refused.to_string()),
+    }
     let (events, mut lines) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let gone = events.clone();

@@ -88,6 +88,17 @@ pub enum OperationRequest {
     },
 }
 
+impl OperationRequest {
+    /// Why and where.
+    pub(super) fn provenance_mut(&mut self) -> &mut Provenance {
+        match self {
+            Self::Exec { provenance, .. } | Self::Mcp { provenance, .. } | Self::Hook { provenance, .. } => {
+                provenance
+            }
+        }
+    }
+}
+
 /// A message that a relay wants to forward.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use countersign_gate::{Act, Answer, Arguments, Denial, Gate, Intent, Interceptor, Permit};
 use countersign_model::Provenance;
 use countersign_policy::outputs::{OutputRules, ResultOf};
+use http::HeaderMap;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ use super::{
     servers::{Kept, Shared},
     tasks::Tasks,
 };
-use crate::local::wire::Direction;
+use crate::{initiator::Refused, local::wire::Direction};
 
 /// One server, as it is reached in one way.
 pub(crate) struct Known {
@@ -51,6 +52,15 @@ impl Known {
             kept,
             shared,
         }
+    }
+
+    /// Where a message over HTTP comes from: from whom its token vouches for, if it has one.
+    ///
+    /// # Errors
+    /// When the token does not hold.
+    pub(super) fn origin(&self, headers: &HeaderMap) -> Result<Origin, Refused> {
+        let initiator = self.shared.initiators.of(headers, self.gate.now())?;
+        Ok(Origin { provenance: Provenance { initiator, ..Provenance::default() }, trace: None })
     }
 
     /// Cancelled when the sidecar stops.

@@ -12,6 +12,7 @@ use countersign_gate::Gate;
 use tokio_util::sync::CancellationToken;
 
 use super::{accepted::Accepted, known::Known, state::Seal};
+use crate::initiator::Initiators;
 
 /// The most servers.
 const MAX_SERVERS: usize = 512;
@@ -27,6 +28,8 @@ pub struct Shared {
     pub definitions: Option<PathBuf>,
     /// Cancelled when the sidecar stops: what is held then is withdrawn, and what runs may finish.
     pub stop: CancellationToken,
+    /// Who vouches for the people on whose behalf agents reach servers over HTTP.
+    pub initiators: Initiators,
 }
 
 /// Why a server is not known.

@@ -67,6 +67,7 @@ impl Sidecar {
             console,
             folders: countersign_intercept::exec::normalise::ProgramFolders::of_path("/usr/bin".as_ref()),
             stop: stop.clone(),
+            ..Settings::default()
         };
         let router = local::router(world.gate.clone(), Servers::new(world.gate.clone(), shared), settings);
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

@@ -5,6 +5,7 @@ use std::{env, ffi::OsString, time::Duration};
 use countersign_gate::Gate;
 use countersign_intercept::{
     check::Token,
+    initiator::Initiators,
     mcp::{
         Servers,
         http::{
@@ -47,10 +48,15 @@ pub enum McpError {
 }
 
 /// The MCP servers, on stdio and over HTTP.
-pub(super) fn servers(gate: &Gate, config: &Config, stop: CancellationToken) -> Result<Servers, McpError> {
+pub(super) fn servers(
+    gate: &Gate,
+    config: &Config,
+    initiators: Initiators,
+    stop: CancellationToken,
+) -> Result<Servers, McpError> {
     let definitions = config.data.join("mcp");
     private_folder(&definitions)?;
-    let shared = Shared { console: config.console.clone(), definitions: Some(definitions), stop };
+    let shared = Shared { console: config.console.clone(), definitions: Some(definitions), stop, initiators };
     Ok(Servers::new(gate.clone(), shared))
 }
 

@@ -10,6 +10,7 @@ use countersign_gate::{
 use countersign_intercept::{
     check::{self, Check, Token, serve_tcp, serve_unix},
     exec::normalise::ProgramFolders,
+    initiator::Initiators,
     local,
     mcp::{Servers, http::Processes},
 };
@@ -182,16 +183,27 @@ impl Parts {
     /// Opens the doors. From here on the gate belongs to the listeners: it is gone when they are.
     fn serve(self, mut tasks: Supervisor, listeners: Listeners, gate: Gate) -> Result<Running, McpError> {
         let Listeners { tcp, address, unix, socket, peers, token, mcp } = listeners;
-        let settings =
-            check::Settings { trust_subject: self.config.check.trust_subject, ..check::Settings::default() };
+        let initiators = Initiators::new(self.config.initiators.clone());
+        for refresh in initiators.refreshes().map_err(McpError::from)? {
+            let clock = Arc::clone(&self.clock);
+            tasks.spawn(Stage::Work, "the keys of an identity provider", |stop| async move {
+                stop.run_until_cancelled(refresh.run(clock)).await;
+                Ok(())
+            });
+        }
+        let settings = check::Settings {
+            trust_subject: self.config.check.trust_subject,
+            initiators: initiators.clone(),
+            ..check::Settings::default()
+        };
         let check = Check::new(gate.clone(), settings, &format!("http://{address}"));
         let console = self.config.console.clone();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let stopping = CancellationToken::new();
-        let servers = mcp::servers(&gate, &self.config, stopping.clone())?;
+        let servers = mcp::servers(&gate, &self.config, initiators.clone(), stopping.clone())?;
         let mcp = mcp.map(|mcp| serve_mcp(&mut tasks, &servers, &self.config, mcp)).transpose()?;
-        let local =
-            local::Settings { console, folders: ProgramFolders::of_path(&path), stop: stopping.clone() };
+        let folders = ProgramFolders::of_path(&path);
+        let local = local::Settings { console, folders, stop: stopping.clone(), initiators };
         let on_tcp = check.routes_with_token(Token::new(&token));
         let on_unix = check.at("http://localhost").routes().merge(local::router(gate, servers, local));
         tasks.spawn(Stage::Front, "the check API on TCP", |stop| async move {

@@ -20,7 +20,7 @@ use countersign_intercept::{
         host::{Answer, Host, Verdict},
     },
     local::{
-        LocalClient, LocalError,
+        LocalError,
         wire::{DeniedEvent, Event, OperationRequest},
     },
 };
@@ -106,9 +106,8 @@ enum Decided {
 fn ask(arguments: &AskArguments, request: &OperationRequest) -> Result<Decided> {
     // One connection needs no threads.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = LocalClient::new(
-        arguments.socket.path_out_of_reach().context("no sidecar is known; name its socket with --socket")?,
-    );
+    let client = arguments.socket.client_out_of_reach();
+    let client = client.context("no sidecar is known; name its socket with --socket")?;
     runtime.block_on(async {
         let mut exchange = client.submit(request).await?;
         let mut link = None;

@@ -11,7 +11,6 @@ use crate::{
     local::wire::{DeniedEvent, Direction},
     mcp::{
         envelope::{Envelope, Id, read},
-        known::Origin,
         patience::Waited,
         refusal,
         review::Verdict,
@@ -46,7 +45,7 @@ pub(super) async fn request(
         _ => None,
     };
     let (known, params) = (&exchange.server.known, params.as_deref());
-    match known.decide(Direction::ToClient, method, params, &Origin::default()).await {
+    match known.decide(Direction::ToClient, method, params, &exchange.origin).await {
         Answer::Permitted(permit) => match asks.forward(&id, || ()) {
             Some(outcome) => {
                 ruling::start(permit, outcome);

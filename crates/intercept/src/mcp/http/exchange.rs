@@ -41,6 +41,8 @@ pub(super) struct Exchange {
     pub(super) request_headers: HeaderMap,
     /// The headers under which the sidecar itself tells the server something.
     pub(super) own_headers: HeaderMap,
+    /// Whom the request was made for: what the server asks about it is asked of them, too.
+    pub(super) origin: Origin,
     asked: Mutex<Vec<(Asked, Place)>>,
     /// The session that the server begins with its answer.
     begins: OnceLock<String>,
@@ -61,6 +63,7 @@ impl Exchange {
             is_batch: false,
             request_headers: HeaderMap::new(),
             own_headers,
+            origin: Origin::default(),
             asked: Mutex::new(asked),
             begins: OnceLock::new(),
         }
@@ -183,7 +186,7 @@ impl Exchange {
         let context = Context {
             is_stateless: self.revision.is_stateless(),
             changes: known.changes(),
-            origin: &Origin::default(),
+            origin: &self.origin,
             patience: self.server.clients.patience(None),
         };
         known.review(asked, &context, text).await

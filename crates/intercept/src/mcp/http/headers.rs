@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
 
 use super::revision::PROTOCOL_VERSION;
+use crate::initiator;
 use crate::mcp::{
     edit::Members,
     mirrored::{Mirrored, PARAM_PREFIX},
@@ -15,7 +16,7 @@ const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// Headers that end at the next hop (RFC 9110 §7.6.1), or that are between the client and the sidecar.
-const OURS: [HeaderName; 17] = [
+const OURS: [HeaderName; 18] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     header::PROXY_AUTHENTICATE,
@@ -34,6 +35,7 @@ const OURS: [HeaderName; 17] = [
     // What comes compressed cannot be looked into.
     header::ACCEPT_ENCODING,
     header::CONTENT_ENCODING,
+    initiator::HEADER,
 ];
 
 /// Headers of the server's answer that end here besides those.
@@ -282,6 +284,7 @@ mod tests {
             ("host", "localhost"),
             ("origin", "http://localhost"),
             ("accept-encoding", "gzip"),
+            ("countersign-initiator-token", "a.b.c"),
             ("x-vendor", "1"),
             ("mcp-name", "read"),
             ("mcp-param-region", "west"),

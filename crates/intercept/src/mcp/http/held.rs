@@ -62,6 +62,7 @@ pub(super) struct HeldCall {
     pub(super) call: Call,
     pub(super) headers: HeaderMap,
     pub(super) own_headers: HeaderMap,
+    pub(super) origin: Origin,
 }
 
 struct HeldTask {
@@ -173,7 +174,7 @@ impl HeldTask {
         let call = &self.held.call;
         let pin = server.known.pin(call);
         let (method, params) = (&call.method, call.params.as_deref());
-        let answer = server.known.decide(Direction::ToServer, method, params, &Origin::default()).await;
+        let answer = server.known.decide(Direction::ToServer, method, params, &self.held.origin).await;
         let permit = match answer {
             Answer::Permitted(permit) => Box::new(permit),
             Answer::Denied(denial) => return self.answered(&ruling::refused(call, &ruling::denied(&denial))),

@@ -73,13 +73,21 @@ pub(super) struct Job {
     messages: Vec<Message>,
     pub(super) headers: HeaderMap,
     pub(super) own_headers: HeaderMap,
+    /// Whom it is made for, as far as that is known.
+    pub(super) origin: Origin,
     pub(super) arrived: Instant,
     /// Nobody is waited for: what is held is asked about, and to be asked for again.
     pub(super) at_once: bool,
 }
 
 impl Job {
-    pub(super) fn new(server: Arc<Server>, posted: Posted, headers: &HeaderMap, arrived: Instant) -> Self {
+    pub(super) fn new(
+        server: Arc<Server>,
+        posted: Posted,
+        origin: Origin,
+        headers: &HeaderMap,
+        arrived: Instant,
+    ) -> Self {
         let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         Self {
             arrived,
@@ -87,6 +95,7 @@ impl Job {
             accepts_events: accept.is_some_and(|accept| accept.contains("text/event-stream")),
             headers: headers::to_server(headers, posted.revision),
             own_headers: headers::own(headers),
+            origin,
             session: posted.session,
             revision: posted.revision,
             is_batch: posted.is_batch,
@@ -105,6 +114,7 @@ impl Job {
             accepts_events: true,
             headers: held.headers.clone(),
             own_headers: held.own_headers.clone(),
+            origin: held.origin.clone(),
             session: Arc::default(),
             revision: Revision::July2026,
             is_batch: false,
@@ -265,7 +275,7 @@ impl Job {
             }
         }
         let (method, params) = (&call.method, call.params.as_deref());
-        let answer = self.server.known.decide(Direction::ToServer, method, params, &Origin::default()).await;
+        let answer = self.server.known.decide(Direction::ToServer, method, params, &self.origin).await;
         Ok(match answer {
             Answer::Permitted(permit) => {
                 Part::Permitted(Decided { raw, call, place, pin, withdrawn }, Box::new(permit))
@@ -354,6 +364,7 @@ impl Job {
         let mut exchange = Exchange::new(server, session, self.revision, self.own_headers.clone(), calls);
         exchange.is_batch = self.is_batch;
         exchange.request_headers = headers;
+        exchange.origin = self.origin.clone();
         Some((Arc::new(exchange), body, own))
     }
 

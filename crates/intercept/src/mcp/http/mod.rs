@@ -57,6 +57,7 @@ use axum::{middleware, routing::any};
 use tokio::sync::Mutex;
 
 pub use self::upstream::{CommandSettings, Processes, UpstreamError, UpstreamSettings};
+pub(crate) use self::upstream::{HttpClient, client};
 use self::{clients::Clients, guard::Guard, held::HeldTasks, session::Sessions, upstream::Upstream};
 use super::{known::Known, servers::Servers};
 use crate::check::Token;

@@ -73,6 +73,12 @@ pub(super) fn header_mismatch(id: Option<String>, problem: &str) -> Rejection {
     invalid(id, HEADER_MISMATCH, format!("Header mismatch: {problem}"))
 }
 
+/// What comes with a credential that does not hold.
+pub(super) fn forbidden(message: String) -> Rejection {
+    let error = EnvelopeError { id: None, code: -32600, message };
+    Rejection { status: StatusCode::FORBIDDEN, error, data: None }
+}
+
 fn invalid(id: Option<String>, code: i32, message: impl Into<String>) -> Rejection {
     EnvelopeError { id, code, message: message.into() }.into()
 }

@@ -17,11 +17,11 @@ use super::{
     exchange::Exchange,
     headers,
     job::Job,
-    posted::{Posted, Rejection},
+    posted::{Posted, Rejection, forbidden},
     reply,
     revision::{Named, named},
 };
-use crate::mcp::envelope::MAX_MESSAGE;
+use crate::mcp::{envelope::MAX_MESSAGE, known::Origin};
 
 /// Serves one request for a server.
 pub(super) async fn serve(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
@@ -30,7 +30,7 @@ pub(super) async fn serve(State(server): State<Arc<Server>>, request: Request<Bo
     match head.method {
         Method::POST => match to_bytes(body, MAX_MESSAGE).await {
             Ok(body) => match admitted(&server, &head.headers, body) {
-                Ok(posted) => Job::new(server, posted, &head.headers, arrived).run().await,
+                Ok((posted, origin)) => Job::new(server, posted, origin, &head.headers, arrived).run().await,
                 Err(rejection) => rejection.into_response(),
             },
             Err(_) => (StatusCode::PAYLOAD_TOO_LARGE, format!("a body may have at most {MAX_MESSAGE} bytes"))
@@ -42,10 +42,11 @@ pub(super) async fn serve(State(server): State<Arc<Server>>, request: Request<Bo
 }
 
 /// Takes a body apart, if the server can be asked at all.
-fn admitted(server: &Server, headers: &HeaderMap, body: Bytes) -> Result<Posted, Rejection> {
+fn admitted(server: &Server, headers: &HeaderMap, body: Bytes) -> Result<(Posted, Origin), Rejection> {
     let posted = Posted::read(&server.sessions, headers, body)?;
     server.upstream.admit(headers, posted.revision, posted.begins())?;
-    Ok(posted)
+    let origin = server.known.origin(headers).map_err(|refused| forbidden(refused.to_string()))?;
+    Ok((posted, origin))
 }
 
 fn not_allowed() -> Response {

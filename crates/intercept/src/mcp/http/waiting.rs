@@ -87,7 +87,8 @@ impl Job {
     fn pending(&self, raw: Bytes, call: &Call, status: &Status) -> String {
         if self.revision.is_stateless() && knows_tasks(call) {
             let (headers, own_headers) = (self.headers.clone(), self.own_headers.clone());
-            let held = HeldCall { raw, call: call.clone(), headers, own_headers };
+            let (call, origin) = (call.clone(), self.origin.clone());
+            let held = HeldCall { raw, call, headers, own_headers, origin };
             if let Some(task) = self.server.begin_task(held, status, comes_back_until(status)) {
                 return task;
             }

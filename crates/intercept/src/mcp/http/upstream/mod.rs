@@ -14,7 +14,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 
-pub(super) use self::remote::{HttpClient, client};
+pub(crate) use self::remote::{HttpClient, client};
 pub use self::{child::Processes, command::CommandSettings};
 use self::{command::Command, remote::Remote};
 use super::posted::Rejection;
@@ -24,7 +24,7 @@ use crate::mcp::{revision::Revision, servers::ServerError};
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
     /// This machine's trusted certificates cannot be used.
-    #[error("TLS towards MCP servers cannot be set up: {0}")]
+    #[error("TLS towards other machines cannot be set up: {0}")]
     Tls(String),
     /// No connection: the message was not delivered.
     #[error("the MCP server cannot be reached: {0}")]

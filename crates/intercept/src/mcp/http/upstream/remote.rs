@@ -18,10 +18,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept.
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
-pub(in super::super) type HttpClient = Client<HttpsConnector<HttpConnector>, Body>;
+pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Body>;
 
-/// The pool of connections to all servers.
-pub(in super::super) fn client() -> Result<HttpClient, UpstreamError> {
+/// A pool of connections.
+pub(crate) fn client() -> Result<HttpClient, UpstreamError> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
