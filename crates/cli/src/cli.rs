@@ -10,7 +10,7 @@ use crate::{
     exit,
     verbs::{
         agents, approvals, audit, channels, completions, control, delegations, demo, dev, doctor, exec, hook,
-        login, mcp, passkeys, people, policy, sidecar, tokens,
+        login, mcp, passkeys, people, policy, report, sidecar, tokens,
     },
 };
 
@@ -67,6 +67,8 @@ enum Verb {
     Policy(policy::Arguments),
     /// Lists, shows, decides and follows approvals.
     Approvals(approvals::Arguments),
+    /// Says where reviewers' attention goes, and what is always approved.
+    Report(report::Arguments),
     /// Shows where reviewers are told, and tests it.
     Channels(channels::Arguments),
     /// Follows, searches, exports and verifies the audit log.
@@ -116,6 +118,7 @@ impl Cli {
             Verb::Mcp(arguments) => mcp::run(arguments).await,
             Verb::Agents(arguments) => agents::run(common, arguments).await,
             Verb::Policy(arguments) => policy::run(common, arguments).await,
+            Verb::Report(arguments) => report::run(common, arguments).await,
             Verb::Approvals(arguments) => approvals::run(common, arguments).await,
             Verb::Channels(arguments) => channels::run(common, arguments).await,
             Verb::Audit(arguments) => audit::run(common, arguments).await,

@@ -15,6 +15,7 @@ mod expr;
 mod files;
 mod index;
 pub mod mapping;
+pub mod narrow;
 pub mod outputs;
 mod policies;
 mod problem;

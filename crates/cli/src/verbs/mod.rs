@@ -19,6 +19,7 @@ pub(crate) mod mcp;
 pub(crate) mod passkeys;
 pub(crate) mod people;
 pub(crate) mod policy;
+pub(crate) mod report;
 pub(crate) mod sidecar;
 mod socket;
 pub(crate) mod tokens;

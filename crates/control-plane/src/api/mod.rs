@@ -23,6 +23,7 @@ mod passkeys;
 mod people;
 mod policies;
 mod problem;
+mod reports;
 mod routes;
 mod tokens;
 mod waiters;

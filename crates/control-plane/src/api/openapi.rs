@@ -11,7 +11,7 @@ use utoipa::{
 
 use super::{
     agents, approval_words, approvals, audit, channels, delegations, events, health, outlines, passkeys,
-    people, policies, tokens,
+    people, policies, reports, tokens,
 };
 
 /// The document.
@@ -29,6 +29,7 @@ use super::{
         agents::list, agents::add, agents::show, agents::revoke, agents::new_join_token, agents::join_tokens,
         agents::revoke_join_token,
         policies::validate, policies::push, policies::history, policies::show, policies::rollback,
+        reports::attention,
         audit::events, audit::checkpoint, audit::inclusion, audit::consistency, audit::export,
         channels::list, channels::test,
         tokens::list, tokens::create, tokens::revoke, tokens::sign_in_link,

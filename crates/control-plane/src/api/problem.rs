@@ -8,7 +8,9 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::services::{AgentError, ApprovalError, AuditError, MissingRight, PolicyError, Validation};
+use crate::services::{
+    AgentError, ApprovalError, AuditError, MissingRight, PolicyError, ReportError, Validation,
+};
 
 /// An error as the API answers it (RFC 9457).
 #[derive(Debug, Clone)]
@@ -180,12 +182,23 @@ fn refusal(code: &str) -> Problem {
         "nothing_to_review" => (StatusCode::CONFLICT, "There is nothing to review"),
         "not_yet_asked" => (StatusCode::CONFLICT, "It is not your turn yet"),
         "reason_missing" => (StatusCode::UNPROCESSABLE_ENTITY, "A reason is needed"),
+        "not_an_edit" => (StatusCode::UNPROCESSABLE_ENTITY, "These arguments cannot be changed like that"),
+        "not_editable" => (StatusCode::CONFLICT, "Its arguments cannot be changed"),
         "already_voted" => (StatusCode::CONFLICT, "You have voted already"),
         "expired" | "too_late" => (StatusCode::CONFLICT, "The time to decide is over"),
         "not_pending" | "already_decided" => (StatusCode::CONFLICT, "It is decided already"),
         _ => (StatusCode::CONFLICT, "The approval's rules refuse this"),
     };
     Problem::new(status, code, title)
+}
+
+impl From<ReportError> for Problem {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::Right(missing) => missing.into(),
+            ReportError::Store(error) => Self::unavailable(&error),
+        }
+    }
 }
 
 impl From<AgentError> for Problem {

@@ -14,7 +14,7 @@ use super::{
     guard::{Access, Gate, guard},
     health,
     idempotency::Answers,
-    openapi, outlines, passkeys, people, policies, tokens,
+    openapi, outlines, passkeys, people, policies, reports, tokens,
 };
 use crate::identity::Right;
 
@@ -59,6 +59,7 @@ impl Routes {
             .agents()
             .policy()
             .audit()
+            .get("/api/v1/reports/attention", READ, reports::attention)
             .channels()
             .tokens()
             .passkeys()

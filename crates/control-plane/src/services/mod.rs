@@ -7,9 +7,11 @@ mod agents;
 mod approval_view;
 mod approval_words;
 mod approvals;
+mod attention;
 mod audit;
 mod channels;
 mod edits;
+mod exceptions;
 mod outline;
 mod overview;
 mod page;
@@ -25,6 +27,9 @@ pub use approval_words::{BatchedVote, CommentView, VoteResult};
 pub use approvals::{
     ApprovalError, ApprovalFilter, ApprovalView, Approvals, Ballot, Change, DelegatedView, EscalationView,
     GlassReviewView, GlassView, MayVote, RequirementView, VoteDecision, VoteView,
+};
+pub use attention::{
+    AlwaysApproved, AttentionReport, PolicyAttention, ProposedPolicy, ReportError, Reports, ReviewerAttention,
 };
 pub use audit::{
     Audit, AuditError, AuditFilter, CheckpointView, ConsistencyView, EventView, ExportStream, InclusionView,
@@ -75,6 +80,8 @@ pub struct Services {
     pub channels: Channels,
     /// What is configured.
     pub settings: SettingsService,
+    /// What the record says about deciding itself.
+    pub reports: Reports,
     /// Readiness.
     pub status: StatusService,
 }
@@ -110,6 +117,7 @@ impl Services {
             audit: Audit::new(Arc::clone(&parts)),
             channels: Channels::new(Arc::clone(&parts)),
             settings: SettingsService::new(Arc::clone(&parts)),
+            reports: Reports::new(Arc::clone(&parts)),
             status: StatusService::new(parts),
         }
     }

@@ -30,6 +30,8 @@ mod provider;
 #[path = "../common/receiver.rs"]
 mod receiver;
 #[cfg(test)]
+mod reports;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod votes;
