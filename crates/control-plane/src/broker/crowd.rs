@@ -141,8 +141,9 @@ impl Queue {
         }
         let (now, span) = (now.as_millis().saturating_mul(1_000), limits.per.as_millis() * 1_000);
         // A clock that was set back would otherwise refuse for as long as it was set back.
-        let so_far = self.spoken_for.clamp(now, now.saturating_add(span));
-        let after = so_far.saturating_add(span / i64::from(limits.requests.max(1)));
+        // It is kept so, or each refusal would begin anew.
+        self.spoken_for = self.spoken_for.clamp(now, now.saturating_add(span));
+        let after = self.spoken_for.saturating_add(span / i64::from(limits.requests.max(1)));
         if after > now.saturating_add(span) {
             return Err(TooMany::Requests(*limits));
         }
