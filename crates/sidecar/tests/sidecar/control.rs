@@ -289,6 +289,7 @@ impl Shared {
         let Ok(asked) = exchange.receive().await else { return };
         let answer = match asked {
             Frame::SubmitApproval(submission) => self.submit(*submission).into(),
+            Frame::SubmitSubstitutable(submission) => self.submit(submission.0).into(),
             Frame::WaitApproval(wait) => self.wait(wait).await,
             Frame::CancelApproval(cancel) => self.cancel(cancel),
             Frame::ReportClaim(claim) => self.note(|known| known.claims.push(claim)),
