@@ -20,12 +20,11 @@ const okta = await createEmulator({
   seed: {
     okta: {
       users: [
-        user("reviewer-one", { first_name: "Reviewer", last_name: "One" }),
+        user("reviewer-one", { okta_id: "00u-reviewer-one", first_name: "Reviewer", last_name: "One" }),
         user("outsider", { first_name: "Out", last_name: "Sider" }),
       ],
-      groups: [{ name: "sre" }],
-      group_memberships: [{ group: "sre", user: "reviewer-one@example.com" }],
-      group_assignments: [{ group: "sre", user: "reviewer-one@example.com" }],
+      groups: [{ okta_id: "00g-sre", name: "sre" }],
+      group_memberships: [{ group_okta_id: "00g-sre", user_okta_id: "00u-reviewer-one" }],
       oauth_clients: [{ client_id: "countersign", client_secret: "okta-secret", name: "Countersign", redirect_uris: redirect("okta") }],
     },
   },
@@ -35,7 +34,7 @@ const google = await createEmulator({
   port: 0,
   seed: {
     google: {
-      users: [user("reviewer-two", { hd: "example.com" }), user("guest", { hd: "elsewhere.example" }), user("private")],
+      users: [user("reviewer-two", { hd: "example.com" }), user("guest", { hd: "elsewhere.example" }), user("private", { hd: "" })],
       oauth_clients: [{ client_id: "countersign", client_secret: "google-secret", name: "Countersign", redirect_uris: redirect("google") }],
     },
   },
@@ -59,6 +58,8 @@ const sso = new Provider(issuer, {
   scopes: ["openid", "email", "groups"],
   claims: { openid: ["sub"], email: ["email", "email_verified"], groups: ["groups"] },
   features: { devInteractions: { enabled: true }, rpInitiatedLogout: { enabled: true }, backchannelLogout: { enabled: true } },
+  // Its own would not call loopback addresses.
+  fetch: (address, { dispatcher, ...options }) => fetch(address, options),
   findAccount: (_, id) => ({
     accountId: id,
     claims: () => ({
@@ -69,6 +70,7 @@ const sso = new Provider(issuer, {
     }),
   }),
 });
+sso.on("backchannel.error", (_, error) => console.error("back-channel logout:", error));
 server.on("request", sso.callback());
 
 console.log(JSON.stringify({ sso: issuer, okta: okta.url, google: google.url }));

@@ -57,7 +57,12 @@ async function signIn(visit, provider, name) {
   await page.waitForURL((address) => address.href.startsWith(url));
 }
 
-const settled = (page, selector) => page.locator(selector).first().waitFor();
+/** Waits for what must come; the page's own words say what came instead. */
+async function settled(page, selector) {
+  await page.locator(selector).first().waitFor().catch(async () => {
+    throw new Error(`no ${selector} at ${page.url()}: ${await page.locator("body").innerText()}`);
+  });
+}
 
 // Somebody of each provider comes in.
 const okta = await person();
@@ -100,13 +105,18 @@ tell("replay-with-cookie", { problem: await problem(again.page) });
 // An answer that never arrived, opened in another browser, and given for another provider's.
 const victim = await person();
 const attacker = await person();
-await attacker.page.route((address) => address.pathname.endsWith("/callback"), (route) => route.abort());
 await attacker.page.goto(`${url}/sign-in`);
 await attacker.page.getByRole("link", { name: /sign in with okta/i }).click();
 await attacker.page.waitForURL((address) => !address.href.startsWith(url));
-const caught = attacker.page.waitForRequest((request) => request.url().includes("/callback?"));
-await atProvider(attacker.page, "okta", "reviewer-one");
-const stolen = (await caught).url();
+const stolen = await new Promise((resolve, reject) => {
+  const keep = async (route) => {
+    const answer = await route.fetch({ maxRedirects: 0 });
+    resolve(answer.headers().location);
+    await route.abort();
+  };
+  attacker.page.route((address) => !address.href.startsWith(url), (route) => keep(route).catch(reject));
+  atProvider(attacker.page, "okta", "reviewer-one").catch(reject);
+});
 await victim.page.goto(stolen);
 await settled(victim.page, "#problem");
 tell("another-browser", { problem: await problem(victim.page) });
@@ -142,7 +152,7 @@ await settled(other.page, "header .person");
 const issuer = process.env.SSO;
 await other.page.goto(`${issuer}/session/end`);
 await other.page.getByRole("button", { name: /yes/i }).click();
-await other.page.waitForLoadState("load");
+await other.page.waitForURL(/session\/end\/success/);
 await other.page.goto(`${url}/approvals/x`);
 tell("ended-there", { url: other.page.url() });
 await browser.close();

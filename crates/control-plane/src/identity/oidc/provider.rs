@@ -57,6 +57,16 @@ struct Metadata {
     authorization_response_iss_parameter_supported: bool,
 }
 
+impl Metadata {
+    /// Whether a client's secret goes into the form, and not into the header, which is taken where nothing is
+    /// said (Discovery §3). Of the two, the one that the provider names first is the one that it surely takes.
+    fn wants_secret_in_form(&self) -> bool {
+        let methods = self.token_endpoint_auth_methods_supported.iter().flatten().map(String::as_str);
+        methods.into_iter().find(|method| ["client_secret_basic", "client_secret_post"].contains(method))
+            == Some("client_secret_post")
+    }
+}
+
 #[derive(Deserialize)]
 struct Tokens {
     id_token: String,
@@ -255,14 +265,11 @@ impl Provider {
             form.push(("client_id", &self.config.client_id));
             return with_form(request, &form);
         };
-        let methods = metadata.token_endpoint_auth_methods_supported.as_deref();
-        let takes = |method: &str| methods.is_some_and(|all| all.iter().any(|one| one == method));
-        if methods.is_none() || takes("client_secret_basic") || !takes("client_secret_post") {
-            let proof = basic(&self.config.client_id, secret);
-            return with_form(request.header(AUTHORIZATION, proof), &form);
+        if metadata.wants_secret_in_form() {
+            form.extend([("client_id", self.config.client_id.as_str()), ("client_secret", secret)]);
+            return with_form(request, &form);
         }
-        form.extend([("client_id", self.config.client_id.as_str()), ("client_secret", secret)]);
-        with_form(request, &form)
+        with_form(request.header(AUTHORIZATION, basic(&self.config.client_id, secret)), &form)
     }
 
     /// What the user-info endpoint tells about what the ID token leaves open (Core §5.3).
@@ -345,6 +352,21 @@ mod tests {
         let header = basic("a:b", "c d%");
         let pair = STANDARD.decode(header.strip_prefix("Basic ").unwrap()).unwrap();
         assert_eq!(String::from_utf8(pair).unwrap(), "a%3Ab:c+d%25");
+    }
+
+    #[test]
+    fn the_secret_goes_where_the_provider_first_says() {
+        let in_form = |methods: serde_json::Value| {
+            let metadata = serde_json::json!({
+                "issuer": "https://idp.example", "authorization_endpoint": "", "token_endpoint": "", "jwks_uri": "",
+                "token_endpoint_auth_methods_supported": methods,
+            });
+            serde_json::from_value::<Metadata>(metadata).unwrap().wants_secret_in_form()
+        };
+        assert!(!in_form(serde_json::Value::Null));
+        assert!(!in_form(serde_json::json!(["private_key_jwt"])));
+        assert!(!in_form(serde_json::json!(["client_secret_basic", "client_secret_post"])));
+        assert!(in_form(serde_json::json!(["private_key_jwt", "client_secret_post", "client_secret_basic"])));
     }
 
     #[test]
