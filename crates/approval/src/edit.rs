@@ -4,7 +4,7 @@
 //! evaluates policy again, and what policy then holds is a new request, on which no earlier vote counts.
 //! Whoever changed it has written part of it, and so has no vote on that one (I3).
 
-use countersign_model::{PersonId, RequirementKind, Timestamp};
+use countersign_model::{Object, PersonId, RequirementKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -74,6 +74,9 @@ pub enum EditError {
     /// A value that is too long.
     #[error("the new value of {0:?} is longer than {MAX_VALUE} bytes")]
     TooLong(String),
+    /// An argument that is not there any more.
+    #[error("{0:?} is missing; arguments can be changed, and not left out")]
+    LeftOut(String),
 }
 
 /// Applies changes to an operation's form, whole or not at all. `redacted` are the pointers of what its
@@ -111,6 +114,50 @@ pub fn apply(operation: &Value, changes: &[ArgumentChange], redacted: &[String])
         places.push(pointer);
     }
     Ok(edited)
+}
+
+/// The changes that make some arguments into others. What gains or loses members is replaced whole.
+///
+/// # Errors
+/// When an argument would come or go: only what is there can be changed.
+pub fn changes_between(old: &Object, new: &Object) -> Result<Vec<ArgumentChange>, EditError> {
+    if let Some(name) = new.keys().find(|name| !old.contains_key(*name)) {
+        return Err(EditError::NoArgument(below(ARGUMENTS, name)));
+    }
+    let mut changes = Vec::new();
+    for (name, old) in old {
+        let pointer = below(ARGUMENTS, name);
+        match new.get(name) {
+            Some(new) => collect_changes(pointer, old, new, &mut changes),
+            None => return Err(EditError::LeftOut(pointer)),
+        }
+    }
+    Ok(changes)
+}
+
+fn collect_changes(pointer: String, old: &Value, new: &Value, changes: &mut Vec<ArgumentChange>) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new))
+            if old.len() == new.len() && old.keys().all(|name| new.contains_key(name)) =>
+        {
+            for (name, value) in new {
+                let before = old.get(name).unwrap_or(&Value::Null);
+                collect_changes(below(&pointer, name), before, value, changes);
+            }
+        }
+        (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
+            for (index, (old, new)) in old.iter().zip(new).enumerate() {
+                collect_changes(format!("{pointer}/{index}"), old, new, changes);
+            }
+        }
+        _ if old == new => {}
+        _ => changes.push(ArgumentChange { pointer, value: new.clone() }),
+    }
+}
+
+/// The JSON Pointer of a member.
+fn below(pointer: &str, name: &str) -> String {
+    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// Whether a pointer leads to a place or into it.
@@ -177,6 +224,7 @@ impl Approval {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -241,5 +289,58 @@ mod tests {
         assert_eq!(refuse(&[]), EditError::Count);
         let long = json!("x".repeat(MAX_VALUE));
         assert!(matches!(refuse(&[change("/action/properties/amount", long)]), EditError::TooLong(_)));
+    }
+
+    fn object(value: Value) -> Object {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn what_comes_or_goes_is_no_change_of_an_argument() {
+        let old = object(json!({"a/b": 1, "deep": {"list": [1, 2], "x": "y"}}));
+        let between = |new| changes_between(&old, &object(new));
+        assert_eq!(
+            between(json!({"a/b": 1, "deep": {"list": [1, 3], "x": "z"}})).unwrap(),
+            [
+                change("/action/properties/deep/list/1", json!(3)),
+                change("/action/properties/deep/x", json!("z"))
+            ]
+        );
+        assert_eq!(
+            between(json!({"a/b": 2, "deep": {"list": [1], "x": "y"}})).unwrap(),
+            [change("/action/properties/a~1b", json!(2)), change("/action/properties/deep/list", json!([1]))]
+        );
+        assert!(
+            matches!(between(json!({"a/b": 1})), Err(EditError::LeftOut(place)) if place.ends_with("/deep"))
+        );
+        assert!(matches!(between(json!({"a/b": 1, "deep": {}, "new": 1})), Err(EditError::NoArgument(_))));
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf =
+            prop_oneof![Just(json!(null)), any::<bool>().prop_map(Value::from), (0..4).prop_map(Value::from)];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map("[a~/]", inner, 0..3)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Whatever the arguments are made into is what the changes make of them.
+        #[test]
+        fn the_changes_lead_from_the_one_to_the_other(old in [value(), value()], new in [value(), value()]) {
+            let of = |[a, b]: [Value; 2]| json!({"action": {"properties": {"a": a, "b/~": b}}});
+            let (old, new) = (of(old), of(new));
+            let arguments = |whole: &Value| object(whole.pointer(ARGUMENTS).unwrap().clone());
+            let changes = changes_between(&arguments(&old), &arguments(&new)).unwrap();
+            if changes.is_empty() {
+                prop_assert_eq!(old, new);
+            } else {
+                prop_assert_eq!(apply(&old, &changes, &[]).unwrap(), new);
+            }
+        }
     }
 }

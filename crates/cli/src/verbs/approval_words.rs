@@ -62,6 +62,8 @@ struct Comment {
     text: String,
     at: Timestamp,
     channel: String,
+    #[serde(default)]
+    by_program: bool,
 }
 
 /// Decides several approvals, each by a vote of its own on the version that it has now.
@@ -138,8 +140,9 @@ pub(super) async fn comments(common: &Common, api: &Api, id: ApprovalId) -> Resu
         println!("no comments");
     }
     for comment in list.items {
-        let Comment { person, text, at, channel } = serde_json::from_value(comment)?;
-        println!("{} at {at} by {}: {}", plain(&person), plain(&channel), plain(&text));
+        let Comment { person, text, at, channel, by_program } = serde_json::from_value(comment)?;
+        let whose = if by_program { "a program of " } else { "" };
+        println!("{whose}{} at {at} by {}: {}", plain(&person), plain(&channel), plain(&text));
     }
     Ok(())
 }

@@ -96,7 +96,7 @@ pub(crate) async fn vote_on_several(
     }
     let vote = |vote: BatchedVoteBody| -> Result<BatchedVote, Problem> {
         let BatchedVoteBody { id, version, decision, reason } = vote;
-        Ok(BatchedVote { id, version, decision, reason: bounded_reason(reason)? })
+        Ok(BatchedVote { id, version: Some(version), decision, reason: bounded_reason(reason)? })
     };
     let votes = body.votes.into_iter().map(vote).collect::<Result<_, _>>()?;
     let results = state.services.approvals.vote_on_several(&actor, votes, "api").await?;

@@ -1,23 +1,29 @@
 //! `/approvals/{id}`: one request, whole.
 
-use axum::extract::{Path, State};
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
 use countersign_model::{ApprovalId, Timestamp};
+use http::StatusCode;
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
     ConsoleState, PageError,
     card::{Origin, also_said, byline, decide, needs, past, state_tag, why_agent, why_policy},
+    comments,
     forms::{Params, SignedIn},
+    glass,
     inbox::voted,
     layout::{Frame, moment},
-    operation::{headline, labels, summary, whole},
+    operation::{difference, headline, labels, summary, whole},
     text::shown,
 };
 use crate::{
     identity::Session,
-    review::{Review, Step, Tone},
-    services::Reviewed,
+    review::{Edited, Review, Step, Tone},
+    services::{CommentView, MayVote, Reviewed},
 };
 
 /// What the page was opened with.
@@ -34,16 +40,37 @@ pub(crate) async fn show(
     Path(id): Path<String>,
     Params(query): Params<ApprovalQuery>,
 ) -> Result<Markup, PageError> {
-    let id: ApprovalId = id.parse().map_err(|_| PageError::NotFound)?;
+    let id = request_id(&id)?;
     let reviewed = state.services.approvals.review(&session.actor, id).await?;
+    let comments = state.services.approvals.comments(&session.actor, id).await?;
     let flash = query.done.map(|_| voted(&reviewed.review, &session, Origin::Page));
-    Ok(page(&state, &reviewed, &session, flash.as_ref()))
+    Ok(page(&state, &reviewed, &comments, &session, flash.as_ref()))
+}
+
+/// The request that an address names.
+pub(crate) fn request_id(text: &str) -> Result<ApprovalId, PageError> {
+    text.parse().map_err(|_| PageError::NotFound)
+}
+
+/// The request again, with what was not done to it and why.
+pub(crate) async fn refused(
+    state: &ConsoleState,
+    session: &Session,
+    id: ApprovalId,
+    why: &str,
+) -> Result<Response, PageError> {
+    let reviewed = state.services.approvals.review(&session.actor, id).await?;
+    let comments = state.services.approvals.comments(&session.actor, id).await?;
+    let flash = html! { div.flash.bad role="alert" { p { (why) } } };
+    let page = page(state, &reviewed, &comments, session, Some(&flash));
+    Ok((StatusCode::CONFLICT, page).into_response())
 }
 
 /// The page, with what has just happened above it.
-pub(crate) fn page(
+fn page(
     state: &ConsoleState,
     reviewed: &Reviewed,
+    comments: &[CommentView],
     session: &Session,
     flash: Option<&Markup>,
 ) -> Markup {
@@ -56,7 +83,10 @@ pub(crate) fn page(
         p.crumb { a href="/" { "← Inbox" } }
         @if let Some(flash) = flash { (flash) }
         div.columns {
-            div data-region="request" { (request(reviewed, session, now)) }
+            div.stack {
+                div data-region="request" { (request(reviewed, session, now)) }
+                (comments::panel(comments, review, session))
+            }
             aside { div data-region="side" { (side(review, trace.as_ref())) } }
         }
     })
@@ -70,6 +100,13 @@ fn request(reviewed: &Reviewed, session: &Session, now: Timestamp) -> Markup {
             (state_tag(&review.standing))
             @if let Some(ended) = &review.ended { span.quiet { (shown(ended)) } }
         }
+        @if let Some(glass) = &review.glass {
+            div data-item={ "glass-" (review.id) } data-version=(review.version) {
+                (glass::panel(glass, reviewed, session))
+            }
+        }
+        @if let Some(edited) = &review.edited { (changed(edited)) }
+        @if let Some(earlier) = review.follows { (follows(review, earlier)) }
         div.panel.card data-item=(review.id) data-version=(review.version) {
             header {
                 (byline(review, pending.then_some(now)))
@@ -79,6 +116,7 @@ fn request(reviewed: &Reviewed, session: &Session, now: Timestamp) -> Markup {
             section.stack { (summary(review)) }
             section.split { (why_policy(&review.why)) div { (why_agent(review)) (also_said(review)) } }
             @if pending { (decide(reviewed, session, Origin::Page)) }
+            (other_ways(review, &reviewed.may_vote))
             section.stack {
                 details.exact {
                     summary { "The whole operation, part by part" }
@@ -91,6 +129,57 @@ fn request(reviewed: &Reviewed, session: &Session, now: Timestamp) -> Markup {
                         code { (shown(&review.whole.text)) }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// What else this person could do about it, each on a page of its own.
+fn other_ways(review: &Review, may: &MayVote) -> Markup {
+    let ways = [
+        (may.may_edit, "edit", "Change the arguments…"),
+        (may.may_break_glass, "break-glass", "Break the glass…"),
+        (may.may_revoke, "revoke", "Take the approval back…"),
+    ];
+    html! {
+        @if ways.iter().any(|(may, ..)| *may) {
+            nav.ways aria-label="What else you can do" {
+                @for (_, path, name) in ways.iter().filter(|(may, ..)| *may) {
+                    a href={ "/approvals/" (review.id) "/" (path) } { (name) }
+                }
+            }
+        }
+    }
+}
+
+/// What a reviewer made of it.
+fn changed(edited: &Edited) -> Markup {
+    html! {
+        section.panel.aside-note {
+            h2 { "A reviewer changed the arguments" }
+            div.inset.stack {
+                p {
+                    strong { (shown(&edited.by)) } " " span.quiet.small { (moment(edited.at)) }
+                    @if let Some(reason) = &edited.reason { ": " (shown(reason)) }
+                }
+                (difference(&edited.difference))
+                @match edited.led_to {
+                    Some(id) => p { a href={ "/approvals/" (id) } { "The request that came of it" } },
+                    None => p.quiet.small { "Earlier votes are void. Policy decides anew; a request that comes of it is shown here." },
+                }
+            }
+        }
+    }
+}
+
+/// What it was before a reviewer changed it.
+fn follows(review: &Review, earlier: ApprovalId) -> Markup {
+    html! {
+        div.flash.note {
+            p {
+                @for by in &review.edited_by { strong { (shown(by)) } " " }
+                "changed the arguments of " a href={ "/approvals/" (earlier) } { "an earlier request" }
+                " into these, and has no vote on them."
             }
         }
     }

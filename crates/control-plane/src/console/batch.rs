@@ -17,7 +17,7 @@ use super::{
 use crate::{
     api::MAX_REASON,
     identity::Session,
-    services::{ApprovalError, Ballot, Reviewed, VoteDecision},
+    services::{ApprovalError, BatchedVote, Reviewed, VoteDecision, VoteResult},
 };
 
 /// The most requests that are decided at once. More than that nobody looks at.
@@ -118,20 +118,23 @@ pub(crate) async fn cast(
     State(state): State<ConsoleState>,
     SignedForm { session, form }: SignedForm<BatchForm>,
 ) -> Result<Markup, PageError> {
-    let reason = form.reason.trim();
+    let reason = form.reason.trim().replace("\r\n", "\n");
     if reason.chars().count() > MAX_REASON {
         return Err(PageError::TooLarge);
     }
     let query: Vec<_> = form.ids.split(',').map(|id| format!("id={id}")).collect();
+    let vote = |id| BatchedVote {
+        id,
+        // What is asked never changes after it was asked, so a vote is not made stale by another's.
+        version: None,
+        decision: form.decision,
+        reason: (!reason.is_empty()).then(|| reason.clone()),
+    };
+    let votes = ids(&query.join("&")).into_iter().map(vote).collect();
+    let results = state.services.approvals.vote_on_several(&session.actor, votes, "console").await?;
     let mut outcomes = Vec::new();
-    for id in ids(&query.join("&")) {
-        let ballot = Ballot {
-            decision: form.decision,
-            reason: (!reason.is_empty()).then(|| reason.to_owned()),
-            channel: "console".to_owned(),
-            expected_version: None,
-        };
-        let problem = match state.services.approvals.vote(&session.actor, id, ballot).await {
+    for VoteResult { id, result } in results {
+        let problem = match result {
             Ok(_) => None,
             Err(error @ ApprovalError::Store(_)) => return Err(error.into()),
             Err(error) => Some(error.to_string()),

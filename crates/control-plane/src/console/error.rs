@@ -46,7 +46,8 @@ impl PageError {
         }
     }
 
-    fn explanation(&self) -> &str {
+    /// What to tell the person.
+    pub(crate) fn explanation(&self) -> &str {
         match self {
             Self::NotFound => "The page does not exist, or the request that it showed is gone.",
             Self::Forbidden(why) | Self::BadForm(why) => why,

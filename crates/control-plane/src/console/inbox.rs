@@ -11,6 +11,7 @@ use super::{
     ConsoleState, PageError,
     card::{Origin, card, state_tag},
     forms::{Params, SignedIn},
+    glass,
     layout::{Frame, Place, moment, nothing},
     operation::action,
 };
@@ -58,7 +59,8 @@ impl InboxQuery {
 
 /// Whether the person can do something about it.
 fn is_for_them(one: &Reviewed) -> bool {
-    one.may_vote.allowed || one.may_vote.may_deny
+    let may = &one.may_vote;
+    may.allowed || may.may_deny || may.assurance_needed.is_some()
 }
 
 /// The inbox.
@@ -74,12 +76,14 @@ pub(crate) async fn show(
     let choices = filters(&query, &pending);
     let among = pending.len();
     pending.retain(|one| query.lets_through(one));
+    let open_reviews = glass::open(&state, &session).await?;
     let recent = recent(&state, &session).await?;
     let done = match query.done {
         Some(id) => state.services.approvals.review(&session.actor, id).await.ok(),
         None => None,
     };
-    let title = match pending.iter().filter(|one| is_for_them(one)).count() {
+    let reviews = open_reviews.iter().filter(|one| one.may_vote.may_review).count();
+    let title = match reviews + pending.iter().filter(|one| is_for_them(one)).count() {
         0 => "Inbox".to_owned(),
         waiting => format!("({waiting}) Inbox"),
     };
@@ -95,6 +99,7 @@ pub(crate) async fn show(
                         span.count data-region="count" { (summary(&pending, more)) }
                     }
                     div data-region="filters" { @if among > 1 || query.is_narrow() { (choices) } }
+                    div data-region="reviews" { (glass::section(&open_reviews)) }
                     div data-region="pending" { (waiting(&pending, more, query.is_narrow(), &session, now)) }
                 }
                 (decided(&recent))

@@ -10,8 +10,11 @@ mod assets;
 mod batch;
 mod card;
 mod channels;
+mod comments;
+mod edit;
 mod error;
 mod forms;
+mod glass;
 mod history;
 mod inbox;
 mod layout;
@@ -19,6 +22,7 @@ mod oidc;
 mod operation;
 mod passkeys;
 mod policies;
+mod revoke;
 mod settings;
 mod sign_in;
 mod text;
@@ -51,6 +55,14 @@ pub(crate) fn router(services: Services, identity: Identity) -> Router {
         .route("/", get(inbox::show))
         .route("/approvals/{id}", get(approval::show))
         .route("/approvals/{id}/votes", post(vote::cast))
+        .route("/approvals/{id}/comments", post(comments::add))
+        .route(
+            "/approvals/{id}/edit",
+            get(edit::ask).post(edit::send).layer(DefaultBodyLimit::max(edit::MAX_EDIT)),
+        )
+        .route("/approvals/{id}/break-glass", get(glass::ask).post(glass::send))
+        .route("/approvals/{id}/glass-review", post(glass::review))
+        .route("/approvals/{id}/revoke", get(revoke::ask).post(revoke::revoke))
         .route("/approvals/{id}/challenge", post(passkeys::challenge_to_decide))
         .route("/passkeys", get(passkeys::show).post(passkeys::add_one))
         .route("/passkeys/challenge", post(passkeys::challenge_to_add))

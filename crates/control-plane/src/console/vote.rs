@@ -5,11 +5,14 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use countersign_model::ApprovalId;
-use http::StatusCode;
-use maud::html;
 use serde::Deserialize;
 
-use super::{ConsoleState, PageError, approval::page, card::Origin, forms::SignedForm};
+use super::{
+    ConsoleState, PageError,
+    approval::{refused, request_id},
+    card::Origin,
+    forms::SignedForm,
+};
 use crate::{
     api::MAX_REASON,
     identity::Session,
@@ -46,7 +49,7 @@ pub(crate) async fn cast(
     Path(id): Path<String>,
     SignedForm { session, form }: SignedForm<VoteForm>,
 ) -> Result<Response, PageError> {
-    let id: ApprovalId = id.parse().map_err(|_| PageError::NotFound)?;
+    let id = request_id(&id)?;
     let ballot = Ballot {
         decision: form.decision,
         reason: form.reason()?,
@@ -65,21 +68,19 @@ pub(crate) async fn cast(
         }
         Ok(view) => Ok(Redirect::to(&format!("/?done={}", view.id)).into_response()),
         Err(PasskeyError::Approval(ApprovalError::Refused { reason, .. })) => {
-            refused(&state, &session, id, &reason).await
+            not_counted(&state, &session, id, &reason).await
         }
         Err(error @ (PasskeyError::Approval(_) | PasskeyError::Store(_))) => Err(error.into()),
-        Err(error) => refused(&state, &session, id, &error.to_string()).await,
+        Err(error) => not_counted(&state, &session, id, &error.to_string()).await,
     }
 }
 
 /// The request again, with why the vote did not count.
-async fn refused(
+async fn not_counted(
     state: &ConsoleState,
     session: &Session,
     id: ApprovalId,
     reason: &str,
 ) -> Result<Response, PageError> {
-    let reviewed = state.services.approvals.review(&session.actor, id).await?;
-    let flash = html! { div.flash.bad role="alert" { p { "Your vote was not counted: " (reason) } } };
-    Ok((StatusCode::CONFLICT, page(state, &reviewed, session, Some(&flash))).into_response())
+    refused(state, session, id, &format!("Your vote was not counted: {reason}")).await
 }

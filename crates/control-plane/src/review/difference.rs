@@ -196,6 +196,12 @@ impl Difference {
         Self { of: Some(Untrusted::exact(name)), ..compare(old, new) }
     }
 
+    /// What differs between two sets of arguments.
+    #[must_use]
+    pub fn of_arguments(old: &Value, new: &Value) -> Self {
+        Self::between("arguments", &document(old), &document(new))
+    }
+
     fn push(&mut self, fate: Fate, line: &str, is_unbroken: bool) {
         match fate {
             Fate::Added => self.added += 1,

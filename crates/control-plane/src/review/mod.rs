@@ -10,6 +10,8 @@
 //!   order, label by label, for channels that have no layout of their own.
 
 mod difference;
+mod edited;
+mod glass;
 mod operation;
 mod outline;
 mod past;
@@ -29,11 +31,13 @@ use serde_json::Value;
 
 pub use self::{
     difference::{Difference, Fate, Line},
+    edited::Edited,
+    glass::{Glass, GlassReview},
     operation::{Command, Headline, Target, Verb, Whole, Word},
     outline::{Section, Span},
     past::{Activity, Before, LATELY, Past, Recent, Tally},
     people::{Cast, Consequence, Need, Standing, Tone},
-    text::{Mark, Rest, Run, Untrusted},
+    text::{Mark, Rest, Run, Untrusted, visible_json},
     timeline::Step,
     value::{Labelled, Shown},
 };
@@ -73,6 +77,18 @@ pub struct Review {
     pub said: Said,
     /// Why policy asks.
     pub why: Vec<Why>,
+    /// Who approved it alone, and what became of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub glass: Option<Glass>,
+    /// What a reviewer made of its arguments, which ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edited: Option<Edited>,
+    /// The request whose arguments were changed into these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follows: Option<ApprovalId>,
+    /// Who changed the arguments into these, and so never votes here (I3).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edited_by: Vec<Untrusted>,
     /// What must be met, and how far it is.
     pub needs: Vec<Need>,
     /// The votes so far.
@@ -168,6 +184,10 @@ impl Review {
             }),
             said: said(approval),
             why: why(&submission.policies),
+            glass: approval.glass.as_ref().map(Glass::of),
+            edited: approval.edited.as_ref().map(|edit| Edited::of(edit, &canonical, past.made_of(approval))),
+            follows: submission.follows,
+            edited_by: request.edited_by.iter().map(person).collect(),
             consequence: people::consequence(approval, &needs),
             needs,
             votes: people::votes(approval),

@@ -62,6 +62,8 @@ impl Review {
     pub fn outline(&self, now: Timestamp) -> Vec<Section> {
         let section = |label, lines| Section { label, lines };
         let mut sections = vec![
+            section("Approved alone", self.glass_lines()),
+            section("Arguments changed by", self.edited_by.iter().map(|by| vec![theirs(by)]).collect()),
             section("Command", self.command.as_ref().map(command).unwrap_or_default()),
             section("Arguments", labelled(&self.arguments)),
             section("What changes", self.differences.iter().flat_map(difference).collect()),
@@ -78,6 +80,15 @@ impl Review {
         ];
         sections.retain(|section| !section.lines.is_empty());
         sections
+    }
+
+    fn glass_lines(&self) -> Vec<Vec<Span>> {
+        let Some(glass) = &self.glass else { return Vec::new() };
+        let review = match &glass.review {
+            Some(review) => vec![theirs(&review.by), ours(" reviewed that: "), theirs(&review.comment)],
+            None => vec![ours("Somebody else has to review that.")],
+        };
+        vec![vec![theirs(&glass.by), ours(" broke the glass: "), theirs(&glass.reason)], review]
     }
 
     fn target_lines(&self) -> Vec<Vec<Span>> {

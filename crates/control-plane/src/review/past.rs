@@ -86,6 +86,7 @@ struct Earlier {
     agent: AgentId,
     digest: Digest,
     matter: Option<[String; 3]>,
+    follows: Option<ApprovalId>,
     headline: String,
     phase: Phase,
     was_approved: bool,
@@ -141,6 +142,12 @@ impl Past {
         }
     }
 
+    /// The request that came of a reviewer's changes to this one.
+    pub(super) fn made_of(&self, approval: &Approval) -> Option<ApprovalId> {
+        let follows = Some(approval.request.id);
+        self.of_agent(approval).find(|later| later.follows == follows).map(|later| later.id)
+    }
+
     /// The other requests of the same agent, newest first.
     fn of_agent(&self, approval: &Approval) -> impl Iterator<Item = &Earlier> {
         let (id, agent) = (approval.request.id, approval.request.agent);
@@ -157,6 +164,7 @@ impl Earlier {
             agent: request.agent,
             digest: request.submission.digest,
             matter: same_matter(&request.submission.operation),
+            follows: request.submission.follows,
             headline: Headline::of(&Reader::new(&operation, &[])).one_line(),
             phase: approval.phase(),
             was_approved: approval.terms.is_some(),

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use countersign_model::Digest;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
+use serde_json::Value;
 
 /// Longest text that is shown at once, in characters; the rest folds away.
 const FOLD_AFTER: usize = 400;
@@ -188,6 +189,22 @@ impl Mark {
     }
 }
 
+/// A value as JSON text that somebody can change: laid out, with whatever would not show itself as an escape. It
+/// stands for the same value.
+#[must_use]
+pub fn visible_json(value: &Value) -> String {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    // Outside of strings JSON is ASCII, and within them its own control characters are escaped already.
+    let shown = |c: char| match c {
+        '\n' => c.to_string(),
+        c if is_hidden(c) => {
+            c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+        }
+        c => c.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
 fn runs(text: &str, kind: Kind) -> Vec<Run> {
     let mut runs = Vec::new();
     let mut rest = text;
@@ -298,6 +315,14 @@ mod tests {
             for line in [prose(&text), exact(&text)] {
                 prop_assert!(!line.chars().any(is_hidden), "{:?}", line);
             }
+        }
+
+        #[test]
+        fn json_that_can_be_changed_hides_nothing_and_stays_what_it_is(text in "\\PC*|(?s:.)*") {
+            let value = serde_json::json!({"a": [text.as_str()], text.as_str(): 1});
+            let shown = visible_json(&value);
+            prop_assert!(!shown.chars().any(|c| c != '\n' && is_hidden(c)), "{:?}", shown);
+            prop_assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
         }
 
         #[test]

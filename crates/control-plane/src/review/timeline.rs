@@ -1,7 +1,7 @@
 //! What has happened to a request, in order, as every channel tells it.
 
-use countersign_approval::{Approval, Outcome, Phase, State, VoteDecision};
-use countersign_model::{Assurance, Timestamp};
+use countersign_approval::{Approval, BrokenGlass, Edit, Outcome, Phase, State, VoteDecision};
+use countersign_model::{Assurance, PersonId, Timestamp};
 use serde::Serialize;
 
 use super::{
@@ -38,6 +38,8 @@ pub(super) fn timeline(approval: &Approval) -> Vec<Step> {
         Some(Step::new(prompted.escalated_at?, what, Tone::Neutral))
     }));
     steps.extend(approval.votes.iter().map(voted));
+    steps.extend(approval.glass.iter().flat_map(alone));
+    steps.extend(approval.edited.iter().map(edited));
     if let Some(terms) = &approval.terms {
         steps.push(Step::new(terms.approved_at, "Everything that is needed is there: approved", Tone::Good));
     }
@@ -71,6 +73,30 @@ fn voted(vote: &countersign_approval::Vote) -> Step {
         who: Some(person(&vote.person)),
         reason: vote.reason.as_deref().map(Untrusted::prose),
         ..Step::new(vote.at, format!("{word}{passkey}, by {}", vote.channel), tone)
+    }
+}
+
+/// Somebody approved alone, and somebody else has looked at that.
+fn alone(glass: &BrokenGlass) -> Vec<Step> {
+    let by = |who: &PersonId, said: &str, step: Step| Step {
+        who: Some(person(who)),
+        reason: Some(Untrusted::prose(said)),
+        ..step
+    };
+    let what = format!("broke the glass and approved alone, by {}", glass.channel);
+    let mut steps = vec![by(&glass.by, &glass.reason, Step::new(glass.at, what, Tone::Bad))];
+    steps.extend(glass.review.iter().map(|review| {
+        let what = format!("reviewed that, by {}", review.channel);
+        by(&review.by, &review.comment, Step::new(review.at, what, Tone::Good))
+    }));
+    steps
+}
+
+fn edited(edit: &Edit) -> Step {
+    Step {
+        who: Some(person(&edit.by)),
+        reason: edit.reason.as_deref().map(Untrusted::prose),
+        ..Step::new(edit.at, format!("changed the arguments, by {}", edit.channel), Tone::Neutral)
     }
 }
 

@@ -1,6 +1,6 @@
 //! An approval as people see it: made from the same canonical form that the digest binds (I12).
 
-use approval::{Approval, Input, Phase, Progress, Refusal, Voter, transition, voting::wanting};
+use approval::{Approval, Effect, Input, Phase, Progress, Refusal, Voter, transition, voting::wanting};
 use countersign_approval as approval;
 use countersign_model::{Assurance, ReasonRule, Requirement, RequirementKind, Timestamp, VoteId};
 
@@ -151,9 +151,10 @@ pub(super) fn voter(actor: &Actor, channel: &str) -> Voter {
 
 /// Asks the state machine itself, so that what is offered and what is taken cannot differ.
 pub(super) fn may_vote(approval: &Approval, actor: &Actor, now: Timestamp) -> MayVote {
+    let may_revoke = may_revoke(approval, actor, now);
     if !actor.may(Right::Vote) {
         let reason = Some("this credential cannot vote".to_owned());
-        return MayVote { reason, ..MayVote::default() };
+        return MayVote { reason, may_revoke, ..MayVote::default() };
     }
     let present = voter(actor, "console");
     let trial = |assurance, decision| {
@@ -174,6 +175,9 @@ pub(super) fn may_vote(approval: &Approval, actor: &Actor, now: Timestamp) -> Ma
     let may_break_glass = approval.glass.is_none() && tried(Input::BreakGlass { voter, reason });
     let (voter, comment) = (present.clone(), "?".to_owned());
     let may_review = approval.needs_review() && tried(Input::ReviewGlass { voter, comment });
+    let no_changes = Input::Edit { voter: present.clone(), changes: Vec::new(), reason: None };
+    // The changes themselves are the last thing that is looked at.
+    let may_edit = matches!(transition(approval, &no_changes, now), Err(Refusal::Edit(_)));
     let helps = |more: &Assurance| trial(*more, approval::VoteDecision::Approve).is_ok();
     MayVote {
         allowed: refusal.is_none(),
@@ -182,8 +186,24 @@ pub(super) fn may_vote(approval: &Approval, actor: &Actor, now: Timestamp) -> Ma
         needs_reason,
         may_break_glass,
         may_review,
+        may_edit,
+        may_revoke,
         assurance_needed: wanting(approval, &present).filter(helps).map(|more| more.as_str().to_owned()),
     }
+}
+
+fn may_revoke(approval: &Approval, actor: &Actor, now: Timestamp) -> bool {
+    let input = Input::Revoke { by: actor.audit_name(), reason: None };
+    let would_end = |(_, effects): (Approval, Vec<Effect>)| effects.contains(&Effect::WithdrawGrant);
+    (has_a_say(approval, actor) || actor.may(Right::Admin))
+        && transition(approval, &input, now).is_ok_and(would_end)
+}
+
+/// Whether what was approved is the actor's to take back, admin or not: it is their agent, or it was their answer.
+pub(super) fn has_a_say(approval: &Approval, actor: &Actor) -> bool {
+    approval.request.owner == actor.person
+        || approval.votes.iter().any(|vote| vote.person == actor.person)
+        || approval.glass.as_ref().is_some_and(|glass| glass.by == actor.person)
 }
 
 /// A stable word for a refusal, as the API gives it.

@@ -10,15 +10,15 @@ use utoipa::ToSchema;
 use super::{
     ApprovalError, ApprovalView, Approvals, Ballot, Parts, VoteDecision, approval_view::voter, require,
 };
-use crate::identity::{Actor, Right};
+use crate::identity::{Actor, ActorKind, Right};
 
 /// A vote of several that are cast at once.
 #[derive(Debug, Clone)]
 pub struct BatchedVote {
     /// On which approval.
     pub id: ApprovalId,
-    /// The version that the voter saw.
-    pub version: u64,
+    /// The version that the voter saw; any when `None`.
+    pub version: Option<u64>,
     /// The answer.
     pub decision: VoteDecision,
     /// Why.
@@ -47,12 +47,17 @@ pub struct CommentView {
     pub at: Timestamp,
     /// Through which channel.
     pub channel: String,
+    /// Whether a program said it, with a token that the person made for it.
+    pub by_program: bool,
 }
+
+/// How a program's comment is kept apart from its person's.
+const BY_PROGRAM: &str = "token:machine";
 
 impl From<Comment> for CommentView {
     fn from(comment: Comment) -> Self {
-        let Comment { person, text, at, channel, .. } = comment;
-        Self { person, text, at, channel }
+        let Comment { person, text, at, channel, method, .. } = comment;
+        Self { person, text, at, channel, by_program: method == BY_PROGRAM }
     }
 }
 
@@ -71,8 +76,7 @@ impl Approvals {
         require(actor, Right::Vote)?;
         let mut results = Vec::with_capacity(votes.len());
         for BatchedVote { id, version, decision, reason } in votes {
-            let (channel, expected_version) = (channel.to_owned(), Some(version));
-            let ballot = Ballot { decision, reason, channel, expected_version };
+            let ballot = Ballot { decision, reason, channel: channel.to_owned(), expected_version: version };
             results.push(VoteResult { id, result: self.vote(actor, id, ballot).await });
         }
         Ok(results)
@@ -134,7 +138,10 @@ impl Approvals {
             text,
             at: clock.now(),
             channel: channel.to_owned(),
-            method: actor.method.clone(),
+            method: match actor.kind {
+                ActorKind::Human => actor.method.clone(),
+                ActorKind::Machine => BY_PROGRAM.to_owned(),
+            },
         };
         let by = countersign_store::By::new(actor.audit_name(), comment.at);
         store.add_comment(comment.clone(), by).await?;

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::{
     EditView, MissingRight, Page, PageRequest, Parts,
-    approval_view::{refusal_code, voter},
+    approval_view::{has_a_say, refusal_code, voter},
     passkeys::Confirmed,
     require,
 };
@@ -252,6 +252,10 @@ pub struct MayVote {
     pub may_break_glass: bool,
     /// Whether they could review what somebody else approved alone.
     pub may_review: bool,
+    /// Whether they could change its arguments, instead of voting on them.
+    pub may_edit: bool,
+    /// Whether they could take back what was approved, as far as it is not used.
+    pub may_revoke: bool,
     /// What their approval would count with for all that is asked of them, where it does not from where they
     /// are: `console` or `passkey`.
     pub assurance_needed: Option<String>,
@@ -512,9 +516,7 @@ impl Approvals {
         reason: Option<String>,
     ) -> Result<ApprovalView, ApprovalError> {
         require(actor, Right::Read)?;
-        let approval = self.parts.broker.approval(id).await?;
-        let voted = approval.votes.iter().any(|vote| vote.person == actor.person);
-        if approval.request.owner != actor.person && !voted {
+        if !has_a_say(&self.parts.broker.approval(id).await?, actor) {
             require(actor, Right::Admin)?;
         }
         self.apply(actor, id, Input::Revoke { by: actor.audit_name(), reason }).await

@@ -15,6 +15,10 @@ mod console;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod forms;
+#[cfg(test)]
+mod glass;
+#[cfg(test)]
 mod oidc;
 #[cfg(test)]
 mod openapi;

@@ -26,7 +26,7 @@ use countersign_model::{
     Revision, Seconds, Timestamp,
 };
 use countersign_pki::JoinToken;
-use countersign_protocol::{Hello, PROTOCOL_VERSION};
+use countersign_protocol::{Hello, PROTOCOL_VERSION, Substitutable};
 use countersign_transport::{Backoff, Limits, Link, LinkConfig, enrol};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use serde_json::{Value, json};
@@ -192,10 +192,30 @@ impl Stage {
         requirement: &str,
         provenance: Provenance,
     ) -> String {
+        let submission = self.submission(operation, requirement, provenance);
+        self.link.request(submission).await.unwrap().id.to_string()
+    }
+
+    /// Submits what can run with other arguments, some of which nobody gets to see; maybe what became of another
+    /// request.
+    pub(crate) async fn submit_editable(
+        &self,
+        operation: Value,
+        redacted: &[&str],
+        follows: Option<&str>,
+    ) -> String {
+        let submission = self.submission(operation, "two", Provenance::default());
+        let redacted = redacted.iter().map(|&pointer| pointer.to_owned()).collect();
+        let follows = follows.map(|id| id.parse().unwrap());
+        let submission = Submission { substitutable: true, redacted, follows, ..submission };
+        self.link.request(Substitutable(submission)).await.unwrap().id.to_string()
+    }
+
+    fn submission(&self, operation: Value, requirement: &str, provenance: Provenance) -> Submission {
         let operation: Operation = serde_json::from_value(operation).unwrap();
         let bound = operation.bind(&Projection::default()).unwrap();
         let number = self.keys.fetch_add(1, Ordering::SeqCst);
-        let submission = Submission {
+        Submission {
             key: format!("key-{number}"),
             evaluation: EvaluationId::new(Timestamp::from_millis(1), [1; 10]),
             digest: Digest::of(bound.text().as_bytes()),
@@ -215,8 +235,7 @@ impl Stage {
             trace: None,
             substitutable: false,
             follows: None,
-        };
-        self.link.request(submission).await.unwrap().id.to_string()
+        }
     }
 }
 
@@ -320,6 +339,7 @@ pub(crate) fn bundle() -> Value {
             [requirements.board]\nreviewers = [\"group:board\"]\nquorum = 1\n\n\
             [requirements.emergency]\nreviewers = [\"user:reviewer-two@example.com\"]\n\
             break_glass = [\"group:sre\"]\n\n\
+            [requirements.watched]\nreviewers = [\"group:sre\"]\nquorum = 2\nbreak_glass = [\"group:on-call\"]\n\n\
             [requirements.own-word]\nkind = \"confirmation\"\n",
         "policies/deploys.cedar": "@id(\"work\")\npermit (principal, action, resource);\n\n\
             @id(\"deploys\")\n@approval(\"one\")\n@reason(\"Deploys need a reviewer\")\n\
