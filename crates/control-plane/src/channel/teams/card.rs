@@ -161,7 +161,9 @@ fn rich(inlines: &[Value]) -> Value {
 /// Until when, in the reader's own zone, and by what the request is known. Nothing here is anybody else's, so
 /// this one block may be Markdown, which is where Teams fills in dates.
 fn footer(review: &Review) -> Value {
-    let until = review.decide_by;
+    // Teams fills in no date that has fractions of a second.
+    let until = review.decide_by.to_string();
+    let until = until.split_once('.').map_or(until.clone(), |(seconds, _)| format!("{seconds}Z"));
     let digest = review.digest.short();
     let text = match review.consequence {
         Some(_) => format!("Decide by {{{{DATE({until},SHORT)}}}} {{{{TIME({until})}}}} · digest {digest}"),
