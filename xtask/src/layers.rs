@@ -12,8 +12,8 @@ const MAP: &str = include_str!("../../crates/README.md");
 
 /// The one home, or the few, of each third-party crate that somebody may want to replace.
 const HOMES: [(&str, &[&str]); 21] = [
-    ("aws-lc-rs", &["model", "pki", "control-plane", "intercept", "sidecar"]),
-    ("axum", &["control-plane", "intercept"]),
+    ("aws-lc-rs", &["model", "pki", "control-plane", "intercept", "sidecar", "testkit"]),
+    ("axum", &["control-plane", "intercept", "testkit"]),
     ("bincode", &["protocol"]),
     ("brush-parser", &["intercept"]),
     ("cedar-policy", &["policy"]),

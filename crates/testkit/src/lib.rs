@@ -1,5 +1,7 @@
-//! Builders, a fake clock, a lossy network and crash-simulating storage for tests.
+//! Builders, a fake clock, a lossy network, crash-simulating storage and chat services for tests.
 
+#[cfg(feature = "chats")]
+pub mod chats;
 pub mod clock;
 pub mod crash;
 pub mod entropy;

@@ -1,7 +1,5 @@
 //! Chats over a real control plane, with the other side played in this process.
 
-mod fake_slack;
-mod fake_teams;
 mod office;
 mod sockets;
 mod teams;

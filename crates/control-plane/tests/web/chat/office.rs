@@ -2,17 +2,19 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use aws_lc_rs::hmac;
 use countersign_control_plane::{
     config::{Config, Route, SlackConfig},
     identity::{AccountKind, ExternalAccount},
 };
 use countersign_store::Destination;
+use countersign_testkit::chats::{
+    FakeSlack,
+    slack::{self, form, signature},
+};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::fake_slack::FakeSlack;
 use crate::{
     console::Browser,
     stage::{ONE, Stage, TWO},
@@ -147,9 +149,7 @@ pub(crate) struct Card {
 impl Card {
     /// The button of that name.
     pub(crate) fn button(&self, action: &str) -> Option<Value> {
-        let blocks = self.blocks.as_array().unwrap().iter().filter(|block| block["type"] == "actions");
-        let mut buttons = blocks.flat_map(|block| block["elements"].as_array().unwrap());
-        buttons.find(|button| button["action_id"] == action).cloned()
+        slack::button(&json!({"blocks": self.blocks}), action)
     }
 
     /// What the button of that name carries.
@@ -158,28 +158,7 @@ impl Card {
     }
 }
 
-/// What Slack says of a click. No two are alike.
+/// What Slack says of a click on a card.
 pub(crate) fn click(user: &str, team: &str, action: &str, value: &str) -> Value {
-    static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-    json!({
-        "type": "block_actions",
-        "user": {"id": user, "username": user, "team_id": team},
-        "team": {"id": team, "domain": "example"},
-        "api_app_id": "A1",
-        "trigger_id": format!("{number}.trigger"),
-        "container": {"type": "message", "channel_id": ROOM, "message_ts": "1700000000.000001"},
-        "channel": {"id": ROOM, "name": "reviews"},
-        "actions": [{"type": "button", "action_id": action, "value": value, "action_ts": number.to_string()}],
-    })
-}
-
-pub(crate) fn form(payload: &Value) -> String {
-    form_urlencoded::Serializer::new(String::new()).append_pair("payload", &payload.to_string()).finish()
-}
-
-pub(crate) fn signature(secret: &str, at: i64, body: &str) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-    let tag = hmac::sign(&key, format!("v0:{at}:{body}").as_bytes());
-    format!("v0={}", hex::encode(tag.as_ref()))
+    slack::click((ROOM, "1700000000.000001"), user, team, action, value)
 }

@@ -1,14 +1,12 @@
 //! Slack over sockets that the control plane opens: nothing of it has to be reachable.
 
+use countersign_testkit::chats::FakeSlack;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message};
 
-use super::{
-    fake_slack::FakeSlack,
-    office::{Office, Way, click},
-};
+use super::office::{Office, Way, click};
 use crate::stage::{ONE, TWO, deploy};
 
 type Socket = WebSocketStream<TcpStream>;

@@ -7,21 +7,20 @@ use countersign_control_plane::{
     identity::{AccountKind, ExternalAccount},
 };
 use countersign_model::{Provenance, Seconds};
+use countersign_testkit::chats::{
+    FakeTeams, Signer,
+    teams::{self, APP, CLIENT_SECRET, TENANT},
+};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{
-    fake_teams::{FakeTeams, Signer},
-    office::{route, secret_file},
-};
+use super::office::{route, secret_file};
 use crate::{
     console::Browser,
     stage::{ONE, OWNER, Stage, TWO, deploy},
 };
 
-const APP: &str = "11111111-1111-1111-1111-111111111111";
-const TENANT: &str = "22222222-2222-2222-2222-222222222222";
 const ROOM: &str = "19:reviews@thread.tacv2";
 const APPROVE: &str = "countersign.approve";
 const DENY: &str = "countersign.deny";
@@ -46,7 +45,7 @@ impl Office {
                 name: "bot".to_owned(),
                 app_id: APP.to_owned(),
                 tenant: TENANT.to_owned(),
-                client_secret_file: secret_file(folder.path(), "secret", "test-client-secret"),
+                client_secret_file: secret_file(folder.path(), "secret", CLIENT_SECRET),
                 service: at("/teams/"),
                 metadata: at("/metadata"),
                 authority: at("/entra"),
@@ -89,10 +88,7 @@ impl Office {
 
     /// What the Bot Framework claims.
     fn claims(&self) -> Value {
-        json!({
-            "iss": "https://api.botframework.com", "aud": APP, "exp": self.now() + 600, "nbf": self.now() - 60,
-            "serviceurl": "https://smba.example/teams/",
-        })
+        teams::claims(teams::SERVICE, self.now())
     }
 
     /// Calls the bot.
@@ -132,16 +128,7 @@ fn says(body: &Value, words: &str) -> bool {
 }
 
 fn click(oid: &str, verb: &str, ticket: &str) -> Value {
-    json!({
-        "type": "invoke", "name": "adaptiveCard/action", "id": "f:1", "channelId": "msteams",
-        "serviceUrl": "https://smba.example/teams/",
-        "from": {"id": format!("29:{oid}"), "name": "Somebody", "aadObjectId": oid},
-        "recipient": {"id": format!("28:{APP}")},
-        "conversation": {"id": format!("{ROOM};messageid=1700000000000"), "conversationType": "channel", "tenantId": TENANT},
-        "channelData": {"tenant": {"id": TENANT}},
-        "value": {"action": {"type": "Action.Execute", "verb": verb, "data": {"ticket": ticket, "reason": "looked at it"}},
-                  "trigger": "manual"},
-    })
+    teams::click(ROOM, oid, verb, ticket)
 }
 
 #[tokio::test]

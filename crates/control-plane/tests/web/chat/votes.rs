@@ -1,10 +1,11 @@
 //! Who votes in Slack, and who does not: every way in that we could think of, tried.
 
 use countersign_model::{Provenance, Seconds};
+use countersign_testkit::chats::slack::{form, signature};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::office::{Office, Way, click, form, signature};
+use super::office::{Office, Way, click};
 use crate::stage::{AUTHOR, ONE, OWNER, TWO, VIEWER, deploy};
 
 const APPROVE: &str = "countersign.approve";
