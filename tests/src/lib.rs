@@ -12,6 +12,7 @@
 )]
 
 mod binary;
+mod console;
 mod dev;
 mod http;
 pub mod measure;
@@ -20,8 +21,9 @@ mod site;
 mod story;
 
 pub use binary::{binary, bundle};
+pub use console::Console;
 pub use dev::{Dev, DevOptions};
 pub use http::{Answer, Http};
 pub use process::{Process, eventually};
-pub use site::Site;
+pub use site::{Site, secret_file};
 pub use story::{Story, operation};

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     ops::Deref,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -248,6 +249,18 @@ impl Deref for Site {
     fn deref(&self) -> &Story {
         &self.story
     }
+}
+
+/// A file with a secret that only its owner can read; returns its path.
+///
+/// # Panics
+/// When it cannot be written.
+#[must_use]
+pub fn secret_file(folder: &Path, name: &str, secret: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, secret).expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("permissions");
+    path.display().to_string()
 }
 
 /// The files of a bundle folder, by their paths within it.

@@ -58,20 +58,33 @@ impl Story {
 
     /// Asks for an approval of a denied evaluation; returns the task's id, which is the approval's.
     pub async fn request(&self, action: &str) -> String {
-        let denial = self.evaluate(action, &json!({})).await;
+        self.request_with(action, &json!({})).await
+    }
+
+    /// The same for an operation that this person has set going.
+    pub async fn request_for(&self, action: &str, initiator: &str) -> String {
+        self.request_with(action, &json!({ "provenance": { "initiator": initiator } })).await
+    }
+
+    async fn request_with(&self, action: &str, context: &Value) -> String {
+        let denial = self.evaluate(action, context).await;
         assert_eq!(denial["decision"], false, "{denial}");
-        let answer = self.try_request(action, &denial).await;
+        let answer = self.try_request_with(action, context, &denial).await;
         let id = answer.ok()["task"]["id"].clone();
         id.as_str().unwrap_or_else(|| panic!("a task id in {}", answer.text)).to_owned()
     }
 
     /// Asks for an approval of a denied evaluation, which may be refused.
     pub async fn try_request(&self, action: &str, denial: &Value) -> Answer {
-        let mut body = operation(action, &json!({}));
-        let context = &denial["context"];
+        self.try_request_with(action, &json!({}), denial).await
+    }
+
+    async fn try_request_with(&self, action: &str, context: &Value, denial: &Value) -> Answer {
+        let mut body = operation(action, context);
+        let denied = &denial["context"];
         body["denial"] = json!({
-            "evaluation_id": context["evaluation_id"],
-            "expires_at": context["access_request"]["expires_at"],
+            "evaluation_id": denied["evaluation_id"],
+            "expires_at": denied["access_request"]["expires_at"],
         });
         self.check().post("/access/v1/requests", &body).await
     }

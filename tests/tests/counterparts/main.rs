@@ -18,9 +18,12 @@ mod openapi;
 mod otlp;
 mod pages;
 mod passkeys;
+mod peer;
 mod reference;
 mod shell;
 mod sign_in;
+mod slack;
+mod teams;
 mod tlog;
 mod waiting;
 

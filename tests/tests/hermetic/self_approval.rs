@@ -21,20 +21,9 @@ async fn the_owner_and_administrator_is_refused() {
 #[tokio::test]
 async fn the_initiating_human_is_refused_even_unverified() {
     let dev = Dev::start(DevOptions::default());
-    let initiator = dev.reviewer_name(0);
-    let context = json!({ "provenance": { "initiator": initiator } });
-    let denial = dev.evaluate("deploy", &context).await;
-    let body = json!({
-        "subject": { "type": "Agent", "id": "some-caller" },
-        "action": { "name": "deploy" },
-        "resource": { "type": "Service", "id": "payments" },
-        "context": context,
-        "denial": { "evaluation_id": denial["context"]["evaluation_id"] },
-    });
-    let task = dev.check().post("/access/v1/requests", &body).await.ok();
-    let id = task["task"]["id"].as_str().unwrap();
-    refused(&dev, &dev.reviewer(0), id, "the initiating human").await;
-    dev.vote(&dev.reviewer(1), id, "approve").await.ok();
+    let id = dev.request_for("deploy", &dev.reviewer_name(0)).await;
+    refused(&dev, &dev.reviewer(0), &id, "the initiating human").await;
+    dev.vote(&dev.reviewer(1), &id, "approve").await.ok();
 }
 
 #[tokio::test]
