@@ -12,7 +12,7 @@ use crate::{
     quorum,
     state::{Approval, State},
     transition::{Effect, Occurrence, Refusal},
-    vote::{MAX_REASON, VoteDecision, Voter},
+    vote::{MAX_REASON, Names, VoteDecision, Voter},
     voting::{is_named, is_party, not_eligible, refuse_parties},
 };
 
@@ -74,7 +74,7 @@ impl Approval {
             return Err(self.too_late());
         }
         let denied = |vote: &crate::Vote| vote.person == voter.person && vote.decision == VoteDecision::Deny;
-        if self.votes.iter().any(denied) {
+        if self.votes.iter().any(denied) || voter.names().spoke_as_another(&self.votes) {
             return Err(Refusal::AlreadyVoted);
         }
         let met = self.met_alone(voter)?;
@@ -116,7 +116,7 @@ impl Approval {
     ) -> Result<Vec<Effect>, Refusal> {
         let glass = self.glass.as_ref().ok_or(Refusal::NothingToReview)?;
         refuse_parties(&self.request, voter)?;
-        if glass.by == voter.person {
+        if voter.names().has(&glass.by) {
             return Err(Refusal::OwnGlass);
         }
         if let Some(review) = &glass.review {
@@ -144,14 +144,13 @@ impl Approval {
     /// Whether somebody could have voted on a requirement, by their own right or by that of somebody who is neither
     /// a party (I3) nor the one to be reviewed.
     fn may_review(&self, requirement: &Requirement, voter: &Voter, breaker: &PersonId) -> bool {
-        let named =
-            |person: &PersonId, groups: &[String]| is_named(self.asked_of(requirement), person, groups);
+        let named = |names: Names<'_>, groups: &[String]| is_named(self.asked_of(requirement), names, groups);
         let confers = |one: &&crate::Delegator| {
-            one.reviewer && one.person != *breaker && !is_party(&self.request, &one.person)
+            one.reviewer && !one.names().has(breaker) && !is_party(&self.request, one.names())
         };
         requirement.kind == RequirementKind::Approval
-            && (named(&voter.person, &voter.groups)
-                || voter.delegators.iter().filter(confers).any(|one| named(&one.person, &one.groups)))
+            && (named(voter.names(), &voter.groups)
+                || voter.delegators.iter().filter(confers).any(|one| named(one.names(), &one.groups)))
     }
 }
 
@@ -159,7 +158,7 @@ impl Approval {
 /// as surely as any other approval of it.
 fn may_break(requirement: &Requirement, voter: &Voter) -> Result<(), Refusal> {
     let is_let = requirement.kind == RequirementKind::Approval
-        && is_named(requirement.break_glass.iter(), &voter.person, &voter.groups);
+        && is_named(requirement.break_glass.iter(), voter.names(), &voter.groups);
     if !is_let {
         Err(Refusal::NoGlass(requirement.name.clone()))
     } else if voter.assurance < requirement.assurance {

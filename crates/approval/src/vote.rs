@@ -21,6 +21,8 @@ pub enum VoteDecision {
 pub struct Voter {
     /// Who.
     pub person: PersonId,
+    /// The other names of the same human: what one of them owns, began or has said is theirs under each (I3, I4).
+    pub also: Vec<PersonId>,
     /// The groups that their identity provider vouches for. [`Voter::EVERY_GROUP`] stands for all of
     /// them; only a development set-up may put it there, never a claim from outside.
     pub groups: Vec<String>,
@@ -45,6 +47,8 @@ pub struct Voter {
 pub struct Delegator {
     /// Who.
     pub person: PersonId,
+    /// The other names of the same human.
+    pub also: Vec<PersonId>,
     /// Their groups, as in [`Voter::groups`].
     pub groups: Vec<String>,
     /// Whether they have the reviewer role.
@@ -57,6 +61,41 @@ pub struct Delegator {
 impl Voter {
     /// Stands for membership in every group.
     pub const EVERY_GROUP: &'static str = "*";
+
+    pub(crate) fn names(&self) -> Names<'_> {
+        Names { person: &self.person, also: &self.also }
+    }
+}
+
+impl Delegator {
+    pub(crate) fn names(&self) -> Names<'_> {
+        Names { person: &self.person, also: &self.also }
+    }
+}
+
+/// Everything that one human is called.
+#[derive(Clone, Copy)]
+pub(crate) struct Names<'a> {
+    person: &'a PersonId,
+    also: &'a [PersonId],
+}
+
+impl Names<'_> {
+    /// Whether that is this human, by whatever name.
+    pub(crate) fn has(self, name: &PersonId) -> bool {
+        self.person == name || self.also.contains(name)
+    }
+
+    /// Whether that is this human by another name than the one they go by.
+    fn has_other(self, name: &PersonId) -> bool {
+        self.person != name && self.has(name)
+    }
+
+    /// Whether this human has voted by another name, or somebody has by the right of that name.
+    pub(crate) fn spoke_as_another(self, votes: &[Vote]) -> bool {
+        let by_right = |vote: &Vote| vote.delegated.iter().any(|right| self.has_other(&right.from));
+        votes.iter().any(|vote| self.has_other(&vote.person) || by_right(vote))
+    }
 }
 
 /// A vote that was accepted.

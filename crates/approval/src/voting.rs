@@ -14,7 +14,7 @@ use crate::{
     request::Request,
     state::{Approval, GrantTerms, State},
     transition::{Effect, Occurrence, Refusal},
-    vote::{DelegatedRight, Delegator, MAX_REASON, Vote, VoteDecision, Voter},
+    vote::{DelegatedRight, Delegator, MAX_REASON, Names, Vote, VoteDecision, Voter},
 };
 
 /// The requirements that a voter's answer counts for; a refusal when there is none (I3). Refusing is safe,
@@ -69,17 +69,19 @@ fn may_vote_on(approval: &Approval, requirement: &Requirement, voter: &Voter) ->
     let request = &approval.request;
     match requirement.kind {
         RequirementKind::Approval => {
-            let may = voter.reviewer && !is_party(request, &voter.person);
+            let may = voter.reviewer && !is_party(request, voter.names());
             may && (has_right(approval, requirement, voter)
                 || delegator(approval, requirement, voter).is_some())
         }
-        RequirementKind::Confirmation => request.confirmer() == Some(&voter.person),
+        RequirementKind::Confirmation => {
+            request.confirmer().is_some_and(|confirmer| voter.names().has(confirmer))
+        }
     }
 }
 
 /// Whether the voter's own groups and name make them one of those who are asked.
 fn has_right(approval: &Approval, requirement: &Requirement, voter: &Voter) -> bool {
-    is_named(approval.asked_of(requirement), &voter.person, &voter.groups)
+    is_named(approval.asked_of(requirement), voter.names(), &voter.groups)
 }
 
 /// Whose right the voter would use as their stand-in: of several, one that nobody has used yet. A party of the
@@ -88,33 +90,38 @@ fn delegator<'a>(approval: &Approval, requirement: &Requirement, voter: &'a Vote
     let confers = |one: &&Delegator| {
         one.reviewer
             && one.assurance >= requirement.assurance
-            && !is_party(&approval.request, &one.person)
-            && is_named(approval.asked_of(requirement), &one.person, &one.groups)
+            && !is_party(&approval.request, one.names())
+            && !one.names().spoke_as_another(&approval.votes)
+            && is_named(approval.asked_of(requirement), one.names(), &one.groups)
     };
     let is_free = |one: &&Delegator| !approval.is_used(&one.person, &voter.person);
     let conferring = || voter.delegators.iter().filter(confers);
     conferring().find(is_free).or_else(|| conferring().next()).map(|one| &one.person)
 }
 
-/// Whether the operation is somebody's own affair: theirs to confirm at most, never to approve (I3).
-pub(crate) fn is_party(request: &Request, person: &PersonId) -> bool {
-    is_initiator(request, person) || request.owner == *person || request.edited_by.contains(person)
+/// Whether the operation is somebody's own affair, by whatever name: theirs to confirm at most, never to approve (I3).
+pub(crate) fn is_party(request: &Request, names: Names<'_>) -> bool {
+    is_initiator(request, names) || names.has(&request.owner) || is_editor(request, names)
 }
 
-fn is_initiator(request: &Request, person: &PersonId) -> bool {
+fn is_initiator(request: &Request, names: Names<'_>) -> bool {
     let initiator = request.submission.provenance.initiator.as_ref();
-    initiator.is_some_and(|initiator| initiator.person == *person)
+    initiator.is_some_and(|initiator| names.has(&initiator.person))
+}
+
+fn is_editor(request: &Request, names: Names<'_>) -> bool {
+    request.edited_by.iter().any(|editor| names.has(editor))
 }
 
 pub(crate) fn is_named<'a>(
     mut asked: impl Iterator<Item = &'a ReviewerSelector>,
-    person: &PersonId,
+    names: Names<'_>,
     groups: &[String],
 ) -> bool {
     asked.any(|selector| match selector {
         ReviewerSelector::Anyone => true,
         ReviewerSelector::Group(group) => groups.iter().any(|one| one == group || one == Voter::EVERY_GROUP),
-        ReviewerSelector::User(named) => named == person,
+        ReviewerSelector::User(named) => names.has(named),
     })
 }
 
@@ -125,11 +132,11 @@ pub(crate) fn refuse_parties(request: &Request, voter: &Voter) -> Result<(), Ref
         Err(Refusal::AgentCredential)
     } else if voter.machine {
         Err(Refusal::MachineCredential)
-    } else if is_initiator(request, &voter.person) {
+    } else if is_initiator(request, voter.names()) {
         Err(Refusal::Initiator)
-    } else if request.owner == voter.person {
+    } else if voter.names().has(&request.owner) {
         Err(Refusal::Owner)
-    } else if request.edited_by.contains(&voter.person) {
+    } else if is_editor(request, voter.names()) {
         Err(Refusal::Editor)
     } else if !voter.reviewer {
         Err(Refusal::NotReviewer)
@@ -251,7 +258,8 @@ impl Approval {
             (VoteDecision::Approve, VoteDecision::Approve) => adds(vote),
             (VoteDecision::Deny, _) => false,
         };
-        if earlier.is_some_and(|vote| !may_follow(vote)) {
+        let is_second = ballot.voter.names().spoke_as_another(&self.votes);
+        if is_second || earlier.is_some_and(|vote| !may_follow(vote)) {
             return Err(Refusal::AlreadyVoted);
         }
         self.check_reason(ballot.reason.as_deref(), &eligible_for)?;

@@ -3,6 +3,8 @@
 //!
 //! An account is one person's only. It never becomes another's by itself: whoever has it must unlink it first.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use countersign_model::{Digest, PersonId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -124,13 +126,19 @@ pub struct Profile {
     /// Their latest sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<SignIn>,
+    /// Whose other name this is: the same human goes by that one, and this one is good for nothing by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<PersonId>,
+    /// The other names of the same human.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub names: BTreeSet<PersonId>,
 }
 
 impl Profile {
     /// A person of whom nothing is known yet.
     #[must_use]
     pub fn new(person: PersonId) -> Self {
-        Self { person, disabled_at: None, sign_in: None }
+        Self { person, disabled_at: None, sign_in: None, same_as: None, names: BTreeSet::new() }
     }
 }
 
@@ -149,6 +157,20 @@ pub enum AccountRefusal {
     /// The link is for somebody else.
     #[error("the link is for somebody else")]
     OtherPerson,
+}
+
+/// Why two names were not joined, or not parted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameRefusal {
+    /// They are the same.
+    #[error("that is one name, not two")]
+    Same,
+    /// It belongs to somebody else already.
+    #[error("{0} is another name of {1} already; part them first")]
+    Joined(PersonId, PersonId),
+    /// It is nobody's other name.
+    #[error("{0} is nobody's other name")]
+    NotJoined(PersonId),
 }
 
 /// An identity provider's word that somebody has signed in.
@@ -263,4 +285,16 @@ pub trait AccountStore {
 
     /// Disables or enables a person (`person.changed`). Returns what is known of them.
     async fn set_disabled(&self, person: PersonId, disabled: bool, by: By) -> Result<Profile, StoreError>;
+
+    /// Makes a name, with all that was joined to it, another name of somebody (`person.changed`), and ends its
+    /// sessions. Returns what is known of them.
+    async fn join_names(
+        &self,
+        name: PersonId,
+        person: PersonId,
+        by: By,
+    ) -> Result<Profile, CommandError<NameRefusal>>;
+
+    /// Makes a name that of somebody else again (`person.changed`). Returns what is known of whose it was.
+    async fn part_names(&self, name: PersonId, by: By) -> Result<Profile, CommandError<NameRefusal>>;
 }

@@ -36,8 +36,8 @@ mod passkeys;
 mod people;
 
 pub use accounts::{
-    AccountKind, AccountLink, AccountRefusal, AccountStore, ExternalAccount, LinkedAccount, Profile,
-    Replayed, SignIn, SignInEnd, VouchRefusal, Vouching,
+    AccountKind, AccountLink, AccountRefusal, AccountStore, ExternalAccount, LinkedAccount, NameRefusal,
+    Profile, Replayed, SignIn, SignInEnd, VouchRefusal, Vouching,
 };
 pub use agents::{
     AddAgentRefusal, Agent, AgentRefusal, AgentState, AgentStore, JoinToken, JoinTokenRefusal,

@@ -89,6 +89,7 @@ pub(crate) fn reviewer(name: &str, groups: &[&str]) -> Voter {
         channel: "console".into(),
         method: "oidc".into(),
         assurance: Assurance::Any,
+        also: Vec::new(),
         delegators: Vec::new(),
     }
 }
@@ -97,6 +98,7 @@ pub(crate) fn reviewer(name: &str, groups: &[&str]) -> Voter {
 pub(crate) fn standing_in(voter: Voter, delegators: &[(&str, &[&str])]) -> Voter {
     let delegator = |(name, groups): &(&str, &[&str])| Delegator {
         person: person(name),
+        also: Vec::new(),
         groups: groups.iter().map(ToString::to_string).collect(),
         reviewer: true,
         assurance: Assurance::Any,

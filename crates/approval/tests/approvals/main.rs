@@ -9,6 +9,7 @@ mod delegation;
 mod edits;
 mod glass;
 mod grants;
+mod names;
 mod properties;
 mod requests;
 mod uses;

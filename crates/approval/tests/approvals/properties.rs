@@ -105,6 +105,7 @@ fn any_voter() -> impl Strategy<Value = Voter> {
     let delegator = (prop::sample::select(&PEOPLE[..]), groups(), prop::bool::weighted(0.9)).prop_map(
         |(name, groups, reviewer)| Delegator {
             person: person(name),
+            also: Vec::new(),
             groups: groups.iter().map(ToString::to_string).collect(),
             reviewer,
             assurance: Assurance::Console,
@@ -152,7 +153,7 @@ fn any_input() -> impl Strategy<Value = Input> {
 }
 
 /// Inputs, each with how many seconds pass before it.
-fn any_story() -> impl Strategy<Value = Vec<(i64, Input)>> {
+pub(crate) fn any_story() -> impl Strategy<Value = Vec<(i64, Input)>> {
     let pause = prop_oneof![8 => 0_i64..5, 1 => 0_i64..1_000];
     prop::collection::vec((pause, any_input()), 0..40)
 }

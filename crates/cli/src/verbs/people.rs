@@ -22,6 +22,7 @@ use crate::{
 Examples:
   countersign people list
   countersign people disable reviewer-one@example.com   # at once: sessions, tokens, chat accounts
+  countersign people join alias@example.org reviewer-one@example.com   # one human, one vote
   countersign people accounts
   countersign people unlink sha256:9f86…
   countersign people sessions --json"
@@ -45,6 +46,18 @@ enum What {
         /// Who.
         person: PersonId,
     },
+    /// Says that a name is another one of somebody's: they are one human from then on, with one vote.
+    Join {
+        /// The other name, as an address at a second identity provider.
+        name: PersonId,
+        /// Who they are here.
+        person: PersonId,
+    },
+    /// Says that a name is not the same human's after all.
+    Part {
+        /// The name.
+        name: PersonId,
+    },
     /// Lists your accounts at identity providers and in chats; everybody's for an admin.
     Accounts,
     /// Unlinks an account. With one at an identity provider, the person's sessions and tokens end as well.
@@ -66,6 +79,8 @@ struct Person {
     person: String,
     signed_in_at: Option<Timestamp>,
     disabled_at: Option<Timestamp>,
+    same_as: Option<String>,
+    names: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,25 +105,36 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
     match arguments.what {
         What::List => people(common, &api).await?,
         What::Disable { person } => {
-            act(common, &api, &format!("people/{person}/disable"), &format!("disabled {person}")).await?;
+            let path = format!("people/{person}/disable");
+            act(common, &api, &path, json!({}), &format!("disabled {person}")).await?;
         }
         What::Enable { person } => {
-            act(common, &api, &format!("people/{person}/enable"), &format!("enabled {person}")).await?;
+            let path = format!("people/{person}/enable");
+            act(common, &api, &path, json!({}), &format!("enabled {person}")).await?;
+        }
+        What::Join { name, person } => {
+            let path = format!("people/{person}/join");
+            act(common, &api, &path, json!({"name": name}), &format!("{name} is {person}")).await?;
+        }
+        What::Part { name } => {
+            let done = format!("{name} is a person of their own");
+            act(common, &api, &format!("people/{name}/part"), json!({}), &done).await?;
         }
         What::Accounts => accounts(common, &api).await?,
         What::Unlink { id } => {
-            act(common, &api, &format!("accounts/{id}/unlink"), &format!("unlinked {id}")).await?;
+            let path = format!("accounts/{id}/unlink");
+            act(common, &api, &path, json!({}), &format!("unlinked {id}")).await?;
         }
         What::Sessions => sessions(common, &api).await?,
         What::EndSession { id } => {
-            act(common, &api, &format!("sessions/{id}/end"), &format!("ended {id}")).await?;
+            act(common, &api, &format!("sessions/{id}/end"), json!({}), &format!("ended {id}")).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn act(common: &Common, api: &Api, path: &str, done: &str) -> Result<()> {
-    let answer: Value = api.post(&format!("/api/v1/{path}"), &json!({})).await?;
+async fn act(common: &Common, api: &Api, path: &str, body: Value, done: &str) -> Result<()> {
+    let answer: Value = api.post(&format!("/api/v1/{path}"), &body).await?;
     if common.json {
         return print_json(&answer);
     }
@@ -122,15 +148,21 @@ async fn people(common: &Common, api: &Api) -> Result<()> {
         return print_json(&list);
     }
     let now = now();
-    let mut table = Table::new(&["PERSON", "SIGNED IN", "STATE"]);
+    let mut table = Table::new(&["PERSON", "SIGNED IN", "STATE", "ALSO"]);
     for item in list.items {
         let person: Person = serde_json::from_value(item)?;
-        let state = person.disabled_at.map_or_else(
-            || cell("enabled"),
-            |at| (format!("disabled {}", distance(at, now)), Some(Style::Bad)),
-        );
+        let state = match (person.disabled_at, &person.same_as) {
+            (Some(at), _) => (format!("disabled {}", distance(at, now)), Some(Style::Bad)),
+            (None, Some(main)) => cell(&plain(&format!("is {main}"))),
+            (None, None) => cell("enabled"),
+        };
         let signed_in = person.signed_in_at.map_or_else(|| "never".to_owned(), |at| distance(at, now));
-        table.row(vec![cell(&plain(&person.person)), cell(&signed_in), state]);
+        table.row(vec![
+            cell(&plain(&person.person)),
+            cell(&signed_in),
+            state,
+            cell(&plain(&person.names.join(", "))),
+        ]);
     }
     print!("{}", table.render(Paint::stdout(), "nobody has signed in yet"));
     Ok(())

@@ -3,10 +3,12 @@
 use axum::{Json, extract::State};
 use countersign_model::{Digest, PersonId};
 use http::StatusCode;
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{
     ApiState,
-    extract::{Caller, PathOf},
+    extract::{Caller, JsonBody, PathOf},
     page::PageOf,
     problem::{Problem, ProblemDetails},
 };
@@ -46,6 +48,44 @@ pub(crate) async fn enable(
     PathOf(id): PathOf<PersonId>,
 ) -> Result<Json<PersonView>, Problem> {
     Ok(Json(state.identity.set_disabled(&actor, id, false).await?))
+}
+
+/// Somebody's other name.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NameRequest {
+    /// The name that is theirs, too.
+    #[schema(value_type = String)]
+    name: PersonId,
+}
+
+/// Says that a name is another one of this person's, as somebody's address at a second identity provider: what is
+/// owned, begun or said by either is theirs, and they have one vote. Sign-ins by that name are this person's then.
+#[utoipa::path(post, operation_id = "people_join", path = "/api/v1/people/{id}/join", tag = "people",
+    params(("id" = String, Path, description = "The person"),
+           ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    request_body = NameRequest,
+    responses((status = 200, body = PersonView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
+pub(crate) async fn join(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    PathOf(id): PathOf<PersonId>,
+    JsonBody(request): JsonBody<NameRequest>,
+) -> Result<Json<PersonView>, Problem> {
+    Ok(Json(state.identity.join_names(&actor, request.name, id).await?))
+}
+
+/// Says that this name is not the other person's after all.
+#[utoipa::path(post, operation_id = "people_part", path = "/api/v1/people/{id}/part", tag = "people",
+    params(("id" = String, Path, description = "The name that was joined to another one"),
+           ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe")),
+    responses((status = 200, body = PersonView), (status = "default", body = ProblemDetails, content_type = "application/problem+json")))]
+pub(crate) async fn part(
+    State(state): State<ApiState>,
+    Caller(actor): Caller,
+    PathOf(id): PathOf<PersonId>,
+) -> Result<Json<PersonView>, Problem> {
+    Ok(Json(state.identity.part_names(&actor, id).await?))
 }
 
 /// Your accounts at identity providers and in chats; everybody's for an admin.
@@ -104,6 +144,9 @@ impl From<PeopleRefusal> for Problem {
             }
             PeopleRefusal::Yourself => {
                 Self::new(StatusCode::CONFLICT, "yourself", "Not to yourself").detail(detail)
+            }
+            PeopleRefusal::Names(_) => {
+                Self::new(StatusCode::CONFLICT, "names", "The names stay as they are").detail(detail)
             }
             PeopleRefusal::Store(error) => Self::unavailable(&error),
         }

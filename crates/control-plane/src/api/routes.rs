@@ -129,6 +129,8 @@ impl Routes {
         self.get("/api/v1/people", ADMIN, people::list)
             .post("/api/v1/people/{id}/disable", ADMIN, people::disable)
             .post("/api/v1/people/{id}/enable", ADMIN, people::enable)
+            .post("/api/v1/people/{id}/join", ADMIN, people::join)
+            .post("/api/v1/people/{id}/part", ADMIN, people::part)
             .get("/api/v1/accounts", READ, people::accounts)
             .post("/api/v1/accounts/{id}/unlink", READ, people::unlink)
             .get("/api/v1/sessions", READ, people::sessions)

@@ -216,6 +216,7 @@ impl Stage {
             channel: "console".into(),
             method: "token".into(),
             assurance: Default::default(),
+            also: Vec::new(),
             delegators: Vec::new(),
         };
         let input = Input::Vote { id: VoteId::from_bytes([person; 16]), voter, decision, reason: None };

@@ -125,6 +125,8 @@ pub struct Actor {
     pub method: String,
     /// The token that was used, if one was.
     pub token: Option<TokenId>,
+    /// The person's other names.
+    pub also: Vec<PersonId>,
     /// Who named the person as their stand-in, for now.
     pub delegators: Vec<Delegator>,
     rights: BTreeSet<Right>,
@@ -150,7 +152,14 @@ impl Actor {
             .filter(|right| scopes.is_none_or(|scopes| scopes.contains(right)))
             .filter(|right| kind == ActorKind::Human || *right != Right::Vote)
             .collect();
-        Self { person, kind, roles, groups, method: method.into(), token, delegators: Vec::new(), rights }
+        let (also, delegators) = (Vec::new(), Vec::new());
+        Self { person, kind, roles, groups, method: method.into(), token, also, delegators, rights }
+    }
+
+    /// Whether that is the actor's person, by whatever name.
+    #[must_use]
+    pub fn is(&self, name: &PersonId) -> bool {
+        self.person == *name || self.also.contains(name)
     }
 
     /// Whether this request may do that.

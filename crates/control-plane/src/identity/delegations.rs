@@ -204,6 +204,7 @@ impl Identity {
             Ok(standing) if standing.roles.is_empty() => Ok(None),
             Ok(standing) => Ok(Some(Delegator {
                 person: person.clone(),
+                also: standing.also,
                 groups: standing.groups,
                 reviewer: standing.roles.contains(&Role::Reviewer),
                 assurance: Default::default(),

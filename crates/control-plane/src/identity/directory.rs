@@ -1,7 +1,7 @@
 //! The people whom this installation has met, for admins: who they are, and whether they may do anything here.
 
 use countersign_model::{PersonId, Timestamp};
-use countersign_store::{By, PageError, PageRequest, Profile, StoreError};
+use countersign_store::{By, CommandError, NameRefusal, PageError, PageRequest, Profile, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -19,12 +19,24 @@ pub struct PersonView {
     /// Since when they are disabled.
     #[schema(value_type = Option<String>)]
     pub disabled_at: Option<Timestamp>,
+    /// Whose other name this is.
+    #[schema(value_type = Option<String>)]
+    pub same_as: Option<PersonId>,
+    /// The other names of the same human.
+    #[schema(value_type = Vec<String>)]
+    pub names: Vec<PersonId>,
 }
 
 impl From<Profile> for PersonView {
     fn from(profile: Profile) -> Self {
         let signed_in_at = profile.sign_in.map(|sign_in| sign_in.at);
-        Self { person: profile.person, signed_in_at, disabled_at: profile.disabled_at }
+        Self {
+            person: profile.person,
+            signed_in_at,
+            disabled_at: profile.disabled_at,
+            same_as: profile.same_as,
+            names: profile.names.into_iter().collect(),
+        }
     }
 }
 
@@ -35,11 +47,23 @@ pub enum PeopleRefusal {
     #[error("it takes the right to admin")]
     NotAdmin,
     /// Nobody locks themselves out.
-    #[error("you cannot disable yourself; ask another admin")]
+    #[error("you cannot do this to yourself; ask another admin")]
     Yourself,
+    /// The names were not joined, or not parted.
+    #[error(transparent)]
+    Names(NameRefusal),
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<CommandError<NameRefusal>> for PeopleRefusal {
+    fn from(error: CommandError<NameRefusal>) -> Self {
+        match error {
+            CommandError::Refused(refusal) => Self::Names(refusal),
+            CommandError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl From<PageError> for PeopleRefusal {
@@ -84,6 +108,42 @@ impl Identity {
         }
         let by = By::new(actor.audit_name(), self.now());
         Ok(self.0.people.set_disabled(person, disabled, by).await?.into())
+    }
+
+    /// Says that a name is another one of somebody's: from now on they are one human, who signs in as that
+    /// person whichever account they use, and has one vote (I3, I4).
+    ///
+    /// # Errors
+    /// When the actor is no admin, or one of the names is joined to another already.
+    pub async fn join_names(
+        &self,
+        actor: &Actor,
+        name: PersonId,
+        person: PersonId,
+    ) -> Result<PersonView, PeopleRefusal> {
+        admin(actor)?;
+        let by = By::new(actor.audit_name(), self.now());
+        Ok(self.0.people.join_names(name, person, by).await?.into())
+    }
+
+    /// Says that a name is not the same human's after all.
+    ///
+    /// # Errors
+    /// When the actor is no admin or one of those whom it would make two people, or the name is nobody's other one.
+    pub async fn part_names(&self, actor: &Actor, name: PersonId) -> Result<PersonView, PeopleRefusal> {
+        admin(actor)?;
+        // Whoever could make two people of themselves could vote twice.
+        if actor.is(&name) {
+            return Err(PeopleRefusal::Yourself);
+        }
+        let by = By::new(actor.audit_name(), self.now());
+        Ok(self.0.people.part_names(name, by).await?.into())
+    }
+
+    /// Whom a name stands for: itself, or whose other name it is.
+    pub(super) async fn known_as(&self, name: PersonId) -> Result<PersonId, StoreError> {
+        let profile = self.0.people.profile(&name).await?;
+        Ok(profile.and_then(|profile| profile.same_as).unwrap_or(name))
     }
 }
 

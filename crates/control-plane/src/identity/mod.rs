@@ -233,12 +233,13 @@ impl Identity {
     fn with_standing(
         person: PersonId,
         kind: ActorKind,
-        Standing { roles, groups }: Standing,
+        Standing { roles, groups, also }: Standing,
         method: &str,
         token: Option<TokenId>,
         scopes: Option<&BTreeSet<Right>>,
     ) -> Result<Actor, AuthError> {
-        let actor = Actor::new(person, kind, roles, groups, method, token, scopes);
+        let mut actor = Actor::new(person, kind, roles, groups, method, token, scopes);
+        actor.also = also;
         // Somebody without any right is not let in at all.
         if actor.rights().is_empty() { Err(AuthError::Refused) } else { Ok(actor) }
     }

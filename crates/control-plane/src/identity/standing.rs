@@ -36,6 +36,8 @@ pub(super) struct Standing {
     pub(super) roles: BTreeSet<Role>,
     /// Their groups.
     pub(super) groups: Vec<String>,
+    /// Their other names.
+    pub(super) also: Vec<PersonId>,
 }
 
 impl Standing {
@@ -56,10 +58,12 @@ impl Identity {
     ) -> Result<Standing, AuthError> {
         let known = self.0.people.profile(person).await?;
         let profile = known.unwrap_or_else(|| Profile::new(person.clone()));
-        if profile.disabled_at.is_some() {
+        // Another name of somebody is good for nothing: they go by the one that it was joined to.
+        if profile.disabled_at.is_some() || profile.same_as.is_some() {
             return Err(AuthError::Refused);
         }
         let mut standing = self.local(person, evidence).await?;
+        standing.also = profile.names.iter().cloned().collect();
         // A local person's vote from a chat asks for a sign-in lately, as anybody's does.
         let recent = self.recent(&profile, evidence);
         if matches!(evidence, Evidence::Chat) && recent.is_none() {
@@ -90,7 +94,7 @@ impl Identity {
         let Some(known) = known.filter(|person| person.enabled) else { return Ok(Standing::default()) };
         // A role that this release does not know gives nothing.
         let roles = known.roles.iter().filter_map(|role| role.parse().ok()).collect();
-        Ok(Standing { roles, groups: known.groups })
+        Ok(Standing { roles, groups: known.groups, also: Vec::new() })
     }
 
     /// The person's latest sign-in, if it can still be gone by. A program goes on when its owner signs out at

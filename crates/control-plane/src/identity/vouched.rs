@@ -147,6 +147,7 @@ impl Identity {
         };
         let linked = self.0.people.linked_account(account.id()).await?;
         let person = linked.map_or_else(|| vouched.email.clone(), |linked| linked.person);
+        let person = self.known_as(person).await?;
         let (secret, session) = self.new_session(person, "oidc", None)?;
         let session = StoredSession {
             method: format!("oidc:{}", config.id),

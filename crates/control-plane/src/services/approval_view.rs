@@ -138,6 +138,7 @@ fn glass_view(glass: &approval::BrokenGlass) -> GlassView {
 pub(super) fn voter(actor: &Actor, channel: &str) -> Voter {
     Voter {
         person: actor.person.clone(),
+        also: actor.also.clone(),
         groups: actor.groups.clone(),
         reviewer: actor.roles.contains(&Role::Reviewer),
         machine: actor.kind == ActorKind::Machine,
@@ -201,9 +202,9 @@ fn may_revoke(approval: &Approval, actor: &Actor, now: Timestamp) -> bool {
 
 /// Whether what was approved is the actor's to take back, admin or not: it is their agent, or it was their answer.
 pub(super) fn has_a_say(approval: &Approval, actor: &Actor) -> bool {
-    approval.request.owner == actor.person
-        || approval.votes.iter().any(|vote| vote.person == actor.person)
-        || approval.glass.as_ref().is_some_and(|glass| glass.by == actor.person)
+    actor.is(&approval.request.owner)
+        || approval.votes.iter().any(|vote| actor.is(&vote.person))
+        || approval.glass.as_ref().is_some_and(|glass| actor.is(&glass.by))
 }
 
 /// A stable word for a refusal, as the API gives it.

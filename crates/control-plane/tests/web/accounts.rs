@@ -100,6 +100,39 @@ async fn the_agents_owner_does_not_approve_through_a_linked_account() {
     vote_from_chat(&stage, &approval, &slack("U2")).await.unwrap();
 }
 
+/// I3 and I4 on the human, where they are known by two addresses: what is owned or said by either is theirs.
+#[tokio::test]
+async fn one_human_by_two_addresses_has_one_vote_and_none_about_their_own_agent() {
+    let stage = Stage::new().await;
+    let [owner, one, two] = [stage.token(OWNER).await, stage.token(ONE).await, stage.token(TWO).await];
+    let (asked, mine) =
+        (stage.submit(deploy("payments"), "two").await, stage.submit(deploy("ledger"), "one").await);
+    let join = |name: &str, person: &str| (format!("/api/v1/people/{person}/join"), json!({"name": name}));
+    let (path, body) = join(ONE, TWO);
+    stage.post(&path, &one, body.clone()).await.is_problem(403, "forbidden");
+    stage.vote(&asked, &one, "approve").await.is(201);
+    let session = Browser::sign_in(&stage, ONE).await;
+    assert_eq!(stage.post(&path, &owner, body).await.is(200).json()["names"], json!([ONE]));
+    // The other name is good for nothing any more, and the human has voted by it.
+    stage.get("/api/v1/whoami", &one).await.is_problem(401, "unauthenticated");
+    assert_eq!(session.get("/").await.status, 303);
+    stage.vote(&asked, &two, "approve").await.is_problem(409, "already_voted");
+    // Names are joined to whom they stand for, and to one human only.
+    let (path, body) = join(OWNER, ONE);
+    stage.post(&path, &owner, body).await.is_problem(409, "names");
+    let (path, body) = join(ONE, OWNER);
+    stage.post(&path, &owner, body).await.is_problem(409, "names");
+    let (path, body) = join(OWNER, OWNER);
+    stage.post(&path, &owner, body).await.is_problem(409, "names");
+    let (path, body) = join("owner@example.org", OWNER);
+    stage.post(&path, &owner, body).await.is(200);
+    stage.post("/api/v1/people/owner@example.org/part", &owner, json!({})).await.is_problem(409, "yourself");
+    // Somebody else's agent, until it turns out that the owner is the same human.
+    let (path, body) = join(OWNER, TWO);
+    stage.post(&path, &owner, body).await.is(200);
+    stage.vote(&mine, &two, "approve").await.is_problem(403, "self_approval");
+}
+
 /// I4: a vote from a chat and one from the console are one person's.
 #[tokio::test]
 async fn one_person_counts_once_through_every_account_and_token() {

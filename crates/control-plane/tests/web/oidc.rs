@@ -345,6 +345,28 @@ async fn one_person_is_one_through_two_providers_a_chat_account_and_a_token() {
     assert_eq!(stage.get(&path, &stage.token(OWNER).await).await.json()["state"], "pending");
 }
 
+/// Somebody's address at a second provider is them: they sign in as who they are, until it is taken from them.
+#[tokio::test]
+async fn an_account_with_another_address_signs_in_whom_it_was_joined_to() {
+    let (first, second) = (Idp::start().await, Idp::start().await);
+    let stage = stage(vec![first.config("first"), second.config("second")]).await;
+    let admin = stage.token(OWNER).await;
+    let other = "reviewer-three@example.com";
+    second.now().claims = json!({"email": "three@example.com", "sub": "s9"});
+    let path = "/api/v1/people/reviewer-three@example.com/join";
+    stage.post(path, &admin, json!({"name": "three@example.com"})).await.is(200);
+    let (mut there, mut here) = (Browser::new(&stage), Browser::new(&stage));
+    there.sign_in("second", &second).await.is(303);
+    here.sign_in("first", &first).await.is(303);
+    assert_eq!(there.whoami().await.json()["person"], other);
+    assert_eq!(here.whoami().await.json()["person"], other);
+    stage.post("/api/v1/people/three@example.com/part", &admin, json!({})).await.is(200);
+    there.whoami().await.is(401);
+    here.whoami().await.is(401);
+    there.sign_in("second", &second).await.is(303);
+    assert_eq!(there.whoami().await.json()["person"], "three@example.com");
+}
+
 /// A session of a provider's person, their token and their chat account, before and after it ends there.
 struct Signed<'a> {
     browser: Browser<'a>,

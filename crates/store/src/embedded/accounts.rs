@@ -10,13 +10,13 @@ use super::{
     codec::{self, Record},
     layout::{ACCOUNT_LINKS, ACCOUNTS, Bytes, PROFILES},
     lookup::Lookup,
-    vouching,
+    names, vouching,
     work::Work,
 };
 use crate::{
     AccountKind, AccountLink, AccountRefusal, AccountStore, By, CommandError, ExternalAccount, LinkedAccount,
-    LocalPerson, Page, PageError, PageRequest, Profile, Replayed, Session, SignIn, SignInEnd, StoreError,
-    VouchRefusal, Vouching,
+    LocalPerson, NameRefusal, Page, PageError, PageRequest, Profile, Replayed, Session, SignIn, SignInEnd,
+    StoreError, VouchRefusal, Vouching,
 };
 
 type Refused<T> = Result<T, CommandError<AccountRefusal>>;
@@ -92,10 +92,11 @@ fn unlink(work: &mut Work<'_>, id: &Digest, by: &By) -> Refused<LinkedAccount> {
     let Some(linked) = linked else { return refuse(AccountRefusal::Unknown) };
     work.remove(ACCOUNTS, id.as_bytes())?;
     work.remove_where(|session: &Session| session.account.as_ref() == Some(&linked.account))?;
+    let person = names::known_as(work, &linked.person)?;
     if linked.account.kind == AccountKind::Oidc {
-        vouching::revoke_tokens_of(work, &linked.person, by)?;
+        vouching::revoke_tokens_of(work, &person, by)?;
     }
-    let mut profile = profile_of(work, &linked.person)?;
+    let mut profile = profile_of(work, &person)?;
     if profile.sign_in.as_ref().is_some_and(|last| last.account.as_ref() == Some(&linked.account)) {
         profile.sign_in = None;
         put_profile(work, &profile)?;
@@ -216,6 +217,19 @@ impl AccountStore for EmbeddedStore {
 
     async fn profiles(&self, page: PageRequest) -> Result<Page<Profile>, PageError> {
         self.read(move |view| view.page(&page, false, |_| true)).await
+    }
+
+    async fn join_names(
+        &self,
+        name: PersonId,
+        person: PersonId,
+        by: By,
+    ) -> Result<Profile, CommandError<NameRefusal>> {
+        self.writer.run(move |work| names::join(work, &name, &person, &by)).await
+    }
+
+    async fn part_names(&self, name: PersonId, by: By) -> Result<Profile, CommandError<NameRefusal>> {
+        self.writer.run(move |work| names::part(work, &name, &by)).await
     }
 
     async fn set_disabled(&self, person: PersonId, disabled: bool, by: By) -> Result<Profile, StoreError> {

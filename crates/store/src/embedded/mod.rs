@@ -27,6 +27,7 @@ mod ingest;
 mod layout;
 mod ledger;
 mod lookup;
+mod names;
 mod outbox;
 mod passkeys;
 mod people;

@@ -9,7 +9,7 @@ use super::{
     codec::{self, Record},
     layout::{ACCOUNTS, Bytes, PROFILES, SESSIONS, TOKENS},
     lookup::Lookup,
-    people,
+    names, people,
     work::Work,
 };
 use crate::{
@@ -46,7 +46,9 @@ pub(super) fn open_session(
     let known: Option<LinkedAccount> = work.get(account.id().as_bytes())?;
     match known {
         Some(known) if known.email.as_ref() != Some(&vouching.email) => refuse(VouchRefusal::OtherAddress),
-        Some(known) if known.person != vouching.session.person => refuse(VouchRefusal::OtherAccount),
+        Some(known) if names::known_as(work, &known.person)? != vouching.session.person => {
+            refuse(VouchRefusal::OtherAccount)
+        }
         Some(_) => Ok(people::open_session(work, &vouching.session, by)?),
         None => {
             check_address(work, vouching, account)?;
@@ -70,7 +72,7 @@ fn check_address(
     vouching: &Vouching,
     account: &ExternalAccount,
 ) -> Result<(), CommandError<VouchRefusal>> {
-    if vouching.session.person != vouching.email {
+    if vouching.session.person != names::known_as(work, &vouching.email)? {
         return refuse(VouchRefusal::OtherAccount);
     }
     let trusted = |issuer: &String| vouching.authorities.contains(issuer);

@@ -293,6 +293,7 @@ fn voter(person: &str) -> Voter {
         channel: "console".to_owned(),
         method: "local".to_owned(),
         assurance: Assurance::Console,
+        also: Vec::new(),
         delegators: Vec::new(),
     }
 }

@@ -111,6 +111,7 @@ fn denied(approval: &Approval) -> Approval {
         channel: "console".into(),
         method: "token".into(),
         assurance: Default::default(),
+        also: Vec::new(),
         delegators: Vec::new(),
     };
     let id = VoteId::from_bytes([1; 16]);

@@ -87,7 +87,7 @@ impl ProviderConfig {
         let roles: BTreeSet<Role> =
             self.roles.iter().filter(|(_, who)| names(who)).map(|(role, _)| *role).collect();
         let groups = groups.iter().map(|group| format!("{}{group}", self.group_prefix)).collect();
-        Standing { roles, groups }
+        Standing { roles, groups, also: Vec::new() }
     }
 
     /// Whether its issuer is on this machine, where plain HTTP and no proxy will do.

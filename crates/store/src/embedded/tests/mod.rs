@@ -149,6 +149,7 @@ fn voter(n: u8) -> Voter {
         channel: "console".into(),
         method: "token".into(),
         assurance: Default::default(),
+        also: Vec::new(),
         delegators: Vec::new(),
     }
 }
