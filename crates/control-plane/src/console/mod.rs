@@ -98,6 +98,7 @@ fn pages() -> Router<ConsoleState> {
         .route("/settings", get(settings::show))
         .route("/you", get(you::show))
         .route("/you/sessions/{id}/end", post(you::end_session))
+        .route("/you/join/{provider}", post(oidc::join))
         .route("/you/accounts/{id}/unlink", post(you::unlink))
         .route("/you/tokens", post(you::create_token))
         .route("/you/tokens/{id}/revoke", post(you::revoke_token))

@@ -11,10 +11,10 @@ use serde_json::json;
 
 use super::{
     ConsoleState,
-    forms::{From, Params, local_path, step_inside},
-    sign_in::{NextQuery, refused, sign_in_page, signed_in, with_cookie},
+    forms::{From, Params, SignedForm, local_path, step_inside},
+    sign_in::{Empty, NextQuery, onward_page, refused, sign_in_page, signed_in, with_cookie},
 };
-use crate::identity::{Answer, LogoutError, OidcError, SignInError, is_cross_site};
+use crate::identity::{Answer, Arrival, LogoutError, OidcError, SignInError, is_cross_site};
 
 /// How a failed sign-in is answered.
 pub(super) fn status(error: &OidcError) -> StatusCode {
@@ -24,9 +24,10 @@ pub(super) fn status(error: &OidcError) -> StatusCode {
         OidcError::NotAsked | OidcError::Mixed | OidcError::Declined | OidcError::Unproven(_) => {
             StatusCode::UNAUTHORIZED
         }
-        OidcError::NotVouched { .. } | OidcError::NoRole { .. } | OidcError::Conflict(_) => {
-            StatusCode::FORBIDDEN
-        }
+        OidcError::NotVouched { .. }
+        | OidcError::NoRole { .. }
+        | OidcError::Conflict(_)
+        | OidcError::Names(_) => StatusCode::FORBIDDEN,
     }
 }
 
@@ -43,6 +44,27 @@ pub(crate) async fn depart(
     }
 }
 
+/// Sends somebody who is signed in to a provider, to show that an account there is theirs, too. A page, because
+/// the redirect of a form may not lead elsewhere (`form-action`).
+pub(crate) async fn join(
+    State(state): State<ConsoleState>,
+    Path(provider): Path<String>,
+    SignedForm { session, .. }: SignedForm<Empty>,
+) -> Response {
+    match state.identity.depart_to_join(&session, &provider, "/you").await {
+        Ok(departure) => {
+            let page = onward_page(
+                &state,
+                "One more sign-in",
+                "Sign in there with the account that is yours, too.",
+                &departure.to,
+            );
+            with_cookie(page.into_response(), departure.cookie)
+        }
+        Err(error) => refused(&error, |problem| sign_in_page(&state, "/you", Some(problem))),
+    }
+}
+
 /// Takes the browser back. It comes from elsewhere, so without its strict cookie at first.
 pub(crate) async fn arrive(
     State(state): State<ConsoleState>,
@@ -56,7 +78,10 @@ pub(crate) async fn arrive(
         return step_inside(state.identity.now(), &uri);
     }
     let response = match state.identity.arrive(&provider, &headers, &answer, address).await {
-        Ok(arrival) => signed_in(&state, &arrival.secret, &arrival.next),
+        Ok(Arrival { secret: Some(secret), next }) => signed_in(&state, &secret, &next),
+        Ok(Arrival { secret: None, next }) => {
+            Redirect::to(local_path(&next).unwrap_or("/you")).into_response()
+        }
         Err(error) => refused(&error, |problem| sign_in_page(&state, "", Some(problem))),
     };
     with_cookie(response, state.identity.forget_departure())

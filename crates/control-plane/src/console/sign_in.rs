@@ -181,23 +181,25 @@ pub(crate) async fn out(
         farewell = ended.map_err(|error| PageError::Unavailable(error.to_string()))?;
     }
     let response = match farewell {
-        Some(address) => farewell_page(&state, &address).into_response(),
+        Some(address) => {
+            let words = "Your identity provider is asked to sign you out as well.";
+            onward_page(&state, "You are signed out here", words, &address).into_response()
+        }
         None => Redirect::to("/sign-in").into_response(),
     };
     Ok(with_cookie(response, state.identity.cookie().clear()))
 }
 
-/// Goes on to the identity provider, which ends its own session. A page, because the redirect of a form
-/// may not lead elsewhere (`form-action`).
-fn farewell_page(state: &ConsoleState, address: &str) -> Markup {
-    let frame = Frame { title: "Signed out", session: None, now: state.identity.now(), live: false };
+/// Goes on to the identity provider. A page, because the redirect of a form may not lead elsewhere (`form-action`).
+pub(super) fn onward_page(state: &ConsoleState, title: &str, words: &str, address: &str) -> Markup {
+    let frame = Frame { title, session: None, now: state.identity.now(), live: false };
     frame.page(&html! {
         meta http-equiv="refresh" content={ "0; url=" (address) };
         section.panel.pad.narrow.signin {
             (brand())
-            h1 { "You are signed out here" }
+            h1 { (title) }
             div.form {
-                p.help { "Your identity provider is asked to sign you out as well." }
+                p.help { (words) }
                 a.button href=(address) { "Go on to the identity provider" }
             }
         }

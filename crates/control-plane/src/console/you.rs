@@ -19,8 +19,8 @@ use super::{
     text::exact,
 };
 use crate::identity::{
-    AccountError, AccountView, ActorKind, CreatedToken, NewToken, Right, Session, SessionError, SessionView,
-    TokenError, TokenView,
+    AccountError, AccountView, ActorKind, CreatedToken, NewToken, ProviderButton, Right, Session,
+    SessionError, SessionView, TokenError, TokenView,
 };
 
 const DAY: u32 = 86_400;
@@ -57,7 +57,7 @@ async fn page(
             div.groups {
                 (standing(session))
                 (sessions_panel(&sessions, session))
-                (accounts_panel(&accounts, session))
+                (accounts_panel(&accounts, &identity.providers(), session))
                 (tokens_panel(&tokens, session))
             }
         },
@@ -72,6 +72,10 @@ fn standing(session: &Session) -> Markup {
             h2 { "Who you are here" }
             dl.facts.inset {
                 dt { "Roles" } dd { (words(actor.roles.iter().map(|role| role.to_string().replace('_', " ")).collect())) }
+                @if !actor.also.is_empty() {
+                    dt { "Also known as" }
+                    dd { (exact(&words(actor.also.iter().map(ToString::to_string).collect()))) }
+                }
                 dt { "Groups" } dd { (exact(&words(actor.groups.clone()))) }
                 dt { "Signed in by" } dd { (exact(&actor.method)) }
                 dt { "Passkeys" } dd { a href="/passkeys" { "Look after your passkeys" } }
@@ -114,7 +118,7 @@ fn sessions_panel(sessions: &[SessionView], session: &Session) -> Markup {
     }
 }
 
-fn accounts_panel(accounts: &[AccountView], session: &Session) -> Markup {
+fn accounts_panel(accounts: &[AccountView], providers: &[ProviderButton], session: &Session) -> Markup {
     html! {
         section.panel {
             h2 { "Linked accounts" }
@@ -130,6 +134,12 @@ fn accounts_panel(accounts: &[AccountView], session: &Session) -> Markup {
                         }
                         div.second.quiet.small { span { (exact(&one.realm)) } span { "since " (moment(one.linked_at)) } }
                     }
+                }
+            }
+            @for one in providers {
+                form.inset method="post" action={ "/you/join/" (one.id) } {
+                    (csrf(session))
+                    button.small type="submit" { "I also sign in with " (one.name) }
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Signing in and out by the word of an identity provider.
 
+use countersign_model::{Digest, PersonId};
 use countersign_store::{
     AccountKind, By, CommandError, ExternalAccount, Session as StoredSession, SignInEnd, StoreError,
     VouchRefusal, Vouching,
@@ -8,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 
 use super::{
-    Actor, Address, Evidence, Identity, Secret, SignInError,
+    Actor, Address, Evidence, Identity, Secret, Session, SignInError,
     cookie::FlowCookie,
     oidc::{Answer, FLOW_LIFETIME, Flow, OidcError, Provider, TokenProblem, Vouched},
 };
@@ -31,11 +32,11 @@ pub struct Departure {
     pub cookie: Option<HeaderValue>,
 }
 
-/// Somebody who came back, signed in.
+/// Somebody who came back.
 #[derive(Debug)]
 pub struct Arrival {
-    /// The session.
-    pub secret: Secret,
+    /// The session that was opened; none when they only showed that an account is theirs, too.
+    pub secret: Option<Secret>,
     /// Where they wanted to go.
     pub next: String,
 }
@@ -74,7 +75,26 @@ impl Identity {
     /// When there is no such provider, or it cannot be reached.
     pub async fn depart(&self, provider: &str, next: &str) -> Result<Departure, SignInError> {
         let provider = self.0.providers.named(provider)?;
+        self.send(provider, Flow::new(&provider.config.id, next, self.now())?).await
+    }
+
+    /// Sends the browser of somebody who is signed in to an identity provider, to show that an account there is
+    /// theirs, too: its name becomes another one of theirs, so that they are one human (I3, I4).
+    ///
+    /// # Errors
+    /// When there is no such provider, or it cannot be reached.
+    pub async fn depart_to_join(
+        &self,
+        session: &Session,
+        provider: &str,
+        next: &str,
+    ) -> Result<Departure, SignInError> {
+        let provider = self.0.providers.named(provider)?;
         let flow = Flow::new(&provider.config.id, next, self.now())?;
+        self.send(provider, flow.joining(session.id)).await
+    }
+
+    async fn send(&self, provider: &Provider, flow: Flow) -> Result<Departure, SignInError> {
         let to = provider.departure(&flow, &self.0.providers.redirect(provider), self.now()).await?;
         let cookie = self.flow_cookie().set(&flow.cookie(), FLOW_LIFETIME);
         Ok(Departure { to, cookie })
@@ -133,18 +153,63 @@ impl Identity {
         let flow = flow.ok_or(OidcError::NotAsked)?;
         let redirect = self.0.providers.redirect(provider);
         let vouched = provider.arrival(&flow, answer, &redirect, now).await?;
-        let secret = self.open_vouched(provider, vouched).await?;
+        let secret = match flow.joins {
+            None => Some(self.open_vouched(provider, vouched).await?),
+            Some(session) => {
+                self.join_vouched(provider, vouched, session, headers).await?;
+                None
+            }
+        };
         Ok(Arrival { secret, next: flow.next })
+    }
+
+    /// Makes the name that a provider vouches for another one of whoever asked for it, who must still be the one
+    /// who is signed in.
+    async fn join_vouched(
+        &self,
+        provider: &Provider,
+        vouched: Vouched,
+        asked: Digest,
+        headers: &HeaderMap,
+    ) -> Result<(), SignInError> {
+        let secret = self.0.cookie.read(headers).ok_or(OidcError::NotAsked)?;
+        let session = self.session(&secret).await?;
+        if session.id != asked {
+            return Err(OidcError::NotAsked.into());
+        }
+        let account = account_of(provider, vouched.subject);
+        self.authorities(provider, &vouched.email)?;
+        let linked = self.0.people.linked_account(account.id()).await?;
+        if linked.as_ref().is_some_and(|linked| linked.email.as_ref() != Some(&vouched.email)) {
+            return Err(OidcError::Conflict(VouchRefusal::OtherAddress).into());
+        }
+        let name = linked.map_or(vouched.email, |linked| linked.person);
+        if name == session.actor.person {
+            return Ok(());
+        }
+        let by = By::new(session.actor.audit_name(), self.now());
+        match self.0.people.join_names(name, session.actor.person, by).await {
+            Ok(_) => Ok(()),
+            Err(CommandError::Refused(refusal)) => Err(OidcError::Names(refusal).into()),
+            Err(CommandError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// The issuers whose word about an address counts together. Where somebody has authority over its domain,
+    /// nobody else vouches for it.
+    fn authorities(&self, provider: &Provider, email: &PersonId) -> Result<Vec<String>, OidcError> {
+        let domain = email.as_str().rsplit_once('@').map_or("", |(_, domain)| domain);
+        let authorities = self.0.providers.authorities(domain);
+        if !authorities.is_empty() && !authorities.contains(&provider.config.issuer) {
+            return Err(OidcError::Conflict(VouchRefusal::OtherAuthority));
+        }
+        Ok(authorities)
     }
 
     /// Opens a session for somebody whom a provider vouches for.
     async fn open_vouched(&self, provider: &Provider, vouched: Vouched) -> Result<Secret, SignInError> {
         let config = &provider.config;
-        let account = ExternalAccount {
-            kind: AccountKind::Oidc,
-            realm: config.issuer.clone(),
-            subject: vouched.subject,
-        };
+        let account = account_of(provider, vouched.subject);
         let linked = self.0.people.linked_account(account.id()).await?;
         let person = linked.map_or_else(|| vouched.email.clone(), |linked| linked.person);
         let person = self.known_as(person).await?;
@@ -162,12 +227,7 @@ impl Identity {
         if standing.roles.is_empty() {
             return Err(OidcError::NoRole { provider: config.name.clone() }.into());
         }
-        let domain = vouched.email.as_str().rsplit_once('@').map_or("", |(_, domain)| domain);
-        let authorities = self.0.providers.authorities(domain);
-        // Where somebody has authority over a domain, nobody else vouches for its addresses.
-        if !authorities.is_empty() && !authorities.contains(&config.issuer) {
-            return Err(OidcError::Conflict(VouchRefusal::OtherAuthority).into());
-        }
+        let authorities = self.authorities(provider, &vouched.email)?;
         let by = By::new(session.person.as_str(), session.created_at);
         let vouching = Vouching { session, email: vouched.email, authorities };
         match self.0.people.open_vouched_session(vouching, by).await {
@@ -245,6 +305,10 @@ impl Identity {
         let back = self.0.providers.after_logout();
         Ok(provider.farewell(id_token.as_deref(), &back, self.now()).await)
     }
+}
+
+fn account_of(provider: &Provider, subject: String) -> ExternalAccount {
+    ExternalAccount { kind: AccountKind::Oidc, realm: provider.config.issuer.clone(), subject }
 }
 
 /// A refusal was recorded; only that it could not be is an error.

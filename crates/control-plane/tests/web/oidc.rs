@@ -367,6 +367,56 @@ async fn an_account_with_another_address_signs_in_whom_it_was_joined_to() {
     assert_eq!(there.whoami().await.json()["person"], "three@example.com");
 }
 
+impl Browser<'_> {
+    /// Says on the own page that an account at a provider is theirs, too, and goes there.
+    async fn join(&mut self, provider: &str) -> String {
+        let page = self.get("/you").await.is(200).text;
+        let csrf = page.split_once("name=\"csrf\" value=\"").unwrap().1.split_once('"').unwrap().0;
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("/you/join/{provider}"))
+            .header(header::COOKIE, &self.session)
+            .header("sec-fetch-site", "same-origin")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let request = request.body(Body::from(format!("csrf={csrf}"))).unwrap();
+        let answer = self.stage.send(request).await.is(200);
+        self.flow = answer.cookie();
+        let departure = answer.text.split_once("0; url=").unwrap().1.split_once('"').unwrap().0;
+        departure.replace("&amp;", "&")
+    }
+}
+
+/// The attack: a second address of one's own, for a second vote; and somebody else's account, taken along.
+#[tokio::test]
+async fn somebody_shows_that_an_account_is_theirs_too_in_the_session_that_asked() {
+    let (first, second) = (Idp::start().await, Idp::start().await);
+    let stage = stage(vec![first.config("first"), second.config("second")]).await;
+    second.now().claims = json!({"email": "three@example.com", "sub": "s9"});
+    let (mut mine, mut other) = (Browser::new(&stage), Browser::new(&stage));
+    mine.sign_in("first", &first).await.is(303);
+    first.now().claims = json!({"email": "reviewer-one@example.com", "sub": "s1"});
+    other.sign_in("first", &first).await.is(303);
+    // In another's session, and in none, the answer says nothing.
+    for session in [other.session.clone(), String::new()] {
+        let answer = second.sign_in(&mine.join("second").await);
+        let kept = std::mem::replace(&mut mine.session, session);
+        mine.get(&answer).await.is(401);
+        mine.session = kept;
+    }
+    let answer = second.sign_in(&mine.join("second").await);
+    let arrived = mine.get(&answer).await.is(303);
+    assert_eq!(arrived.header("location"), "/you");
+    let page = mine.get("/you").await.is(200).text;
+    assert!(page.contains("Also known as") && page.contains("three@example.com"), "{page}");
+    let mut there = Browser::new(&stage);
+    there.sign_in("second", &second).await.is(303);
+    assert_eq!(there.whoami().await.json()["person"], THREE);
+    // What is theirs is nobody else's.
+    let answer = second.sign_in(&other.join("second").await);
+    let refused = other.get(&answer).await.is(403);
+    assert!(refused.text.contains("part them first"), "{}", refused.text);
+}
+
 /// A session of a provider's person, their token and their chat account, before and after it ends there.
 struct Signed<'a> {
     browser: Browser<'a>,

@@ -24,6 +24,8 @@ pub(in crate::identity) struct Flow {
     provider: String,
     /// Where to go afterwards.
     pub(in crate::identity) next: String,
+    /// The session whose person says that the account is theirs, too; none when somebody signs in.
+    pub(in crate::identity) joins: Option<Digest>,
 }
 
 impl Flow {
@@ -31,13 +33,19 @@ impl Flow {
     pub(in crate::identity) fn new(provider: &str, next: &str, now: Timestamp) -> Result<Self, NoEntropy> {
         let next = if next.len() > MAX_NEXT { "" } else { next };
         let secret = Secret::new(entropy()?);
-        Ok(Self { secret, started: now, provider: provider.to_owned(), next: next.to_owned() })
+        Ok(Self { secret, started: now, provider: provider.to_owned(), next: next.to_owned(), joins: None })
+    }
+
+    /// The same, so that its account's name becomes another one of that session's person.
+    pub(in crate::identity) fn joining(self, session: Digest) -> Self {
+        Self { joins: Some(session), ..self }
     }
 
     /// What the browser keeps.
     pub(in crate::identity) fn cookie(&self) -> String {
         let next = URL_SAFE_NO_PAD.encode(&self.next);
-        format!("{}.{}.{}.{next}", self.secret.expose(), self.started.as_millis(), self.provider)
+        let joins = self.joins.map(|session| session.to_string()).unwrap_or_default();
+        format!("{}.{}.{}.{next}.{joins}", self.secret.expose(), self.started.as_millis(), self.provider)
     }
 
     /// Reads what the browser kept.
@@ -47,11 +55,15 @@ impl Flow {
         let started = Timestamp::from_millis(parts.next()?.parse().ok()?);
         let provider = parts.next()?.to_owned();
         let next = String::from_utf8(URL_SAFE_NO_PAD.decode(parts.next()?).ok()?).ok()?;
-        parts.next().is_none().then_some(Self { secret, started, provider, next })
+        let joins = parts.next().filter(|session| !session.is_empty());
+        let joins = joins.map(str::parse).transpose().ok()?;
+        parts.next().is_none().then_some(Self { secret, started, provider, next, joins })
     }
 
     fn derive(&self, purpose: &str) -> String {
-        let bound = format!("oidc {purpose}\0{}\0{}\0{}", self.provider, self.started.as_millis(), self.next);
+        let joins = self.joins.map(|session| session.to_string()).unwrap_or_default();
+        let (provider, started) = (&self.provider, self.started.as_millis());
+        let bound = format!("oidc {purpose}\0{provider}\0{started}\0{}\0{joins}", self.next);
         URL_SAFE_NO_PAD.encode(self.secret.derive(&bound).as_bytes())
     }
 

@@ -79,6 +79,9 @@ pub enum OidcError {
     /// The account or the address is taken.
     #[error("{0}; an admin can unlink the account that stands in the way (countersign people accounts)")]
     Conflict(countersign_store::VouchRefusal),
+    /// The account's name cannot become another one of whoever is signed in.
+    #[error("{0}")]
+    Names(countersign_store::NameRefusal),
 }
 
 impl From<TokenProblem> for OidcError {

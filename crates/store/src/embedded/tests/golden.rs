@@ -5,7 +5,7 @@ use std::path::Path;
 
 use countersign_approval::Phase;
 use countersign_audit::merkle::Frontier;
-use countersign_model::{Assurance, DelegationId, TokenId};
+use countersign_model::{Assurance, DelegationId, PersonId, TokenId};
 
 use super::*;
 use crate::{
@@ -210,7 +210,11 @@ fn accounts_and_profiles_are_readable() {
         ended_at: Some(later(5)),
     };
     holds("sign-in-end.1", &Heard { until: later(60) });
-    holds("profile.1", &Profile { person, disabled_at: Some(later(9)), sign_in: Some(sign_in) });
+    let plain = Profile::new(person.clone());
+    holds("profile.1", &Profile { disabled_at: Some(later(9)), sign_in: Some(sign_in), ..plain.clone() });
+    let other: PersonId = "reviewer-1@example.org".parse().unwrap();
+    holds("profile-named.1", &Profile { names: [other.clone()].into(), ..plain });
+    holds("profile-other.1", &Profile { same_as: Some(person), ..Profile::new(other) });
 }
 
 #[test]

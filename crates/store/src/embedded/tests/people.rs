@@ -1,12 +1,12 @@
 //! People, tokens, sessions, sign-in links and the keys of writes.
 
 use countersign_audit::kind;
-use countersign_model::TokenId;
+use countersign_model::{PersonId, TokenId};
 
 use super::*;
 use crate::{
-    ApiToken, CommandError, CredentialKind, LocalPerson, NotThere, PageRequest, PeopleStore, Reservation,
-    Session, SignInLink, SignInRefusal, StoredResponse, TokenRefusal, WriteKey,
+    AccountStore, ApiToken, CommandError, CredentialKind, LocalPerson, NameRefusal, NotThere, PageRequest,
+    PeopleStore, Reservation, Session, SignInLink, SignInRefusal, StoredResponse, TokenRefusal, WriteKey,
 };
 
 fn token(n: u8) -> ApiToken {
@@ -159,4 +159,32 @@ async fn a_write_is_done_once_for_each_key_and_its_response_given_again() {
     store.release_write(first.clone()).await.unwrap();
     assert_eq!(reserve(first.clone(), NOW).await, Reservation::Done(response));
     assert_eq!(reserve(first, later(60)).await, Reservation::New, "a key is free again in the end");
+}
+
+#[tokio::test]
+async fn names_stand_for_one_person_and_what_they_bring_along_comes_too() {
+    let store = new_store();
+    let by = || by("admin@example.com");
+    let [one, two, three] =
+        [1, 2, 3].map(|n| format!("reviewer-{n}@example.com").parse::<PersonId>().unwrap());
+    let opened = |n: u8, person: &PersonId| Session { person: person.clone(), ..session(n) };
+    store.open_session(opened(3, &three), by()).await.unwrap();
+    store.join_names(three.clone(), two.clone(), by()).await.unwrap();
+    assert_eq!(store.session(session(3).hash).await.unwrap(), None, "it ends with the name");
+    let refused = |refusal| Err(CommandError::Refused(refusal));
+    let joined = NameRefusal::Joined(three.clone(), two.clone());
+    assert_eq!(store.join_names(three.clone(), one.clone(), by()).await, refused(joined.clone()));
+    assert_eq!(store.join_names(one.clone(), three.clone(), by()).await, refused(joined));
+    assert_eq!(store.join_names(one.clone(), one.clone(), by()).await, refused(NameRefusal::Same));
+    // Again is no change, and no event.
+    store.join_names(three.clone(), two.clone(), by()).await.unwrap();
+    let main = store.join_names(two.clone(), one.clone(), by()).await.unwrap();
+    assert_eq!(main.names, [two.clone(), three.clone()].into());
+    let profile = store.profile(&three).await.unwrap().unwrap();
+    assert_eq!(profile.same_as, Some(one.clone()));
+    store.open_session(opened(1, &one), by()).await.unwrap();
+    let main = store.part_names(three.clone(), by()).await.unwrap();
+    assert_eq!(main.names, [two].into());
+    assert_eq!(store.session(session(1).hash).await.unwrap(), None, "it may have been opened by that name");
+    assert_eq!(store.part_names(one.clone(), by()).await, refused(NameRefusal::NotJoined(one)));
 }
