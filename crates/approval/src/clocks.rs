@@ -5,7 +5,10 @@
 use countersign_model::{GrantShape, Requirement, Timestamp};
 
 use crate::{
+    grant::MetRequirement,
+    request::Request,
     state::{Approval, CancelReason, GrantTerms, Outcome, State},
+    task::GrantScope,
     transition::{Effect, Occurrence},
 };
 
@@ -100,16 +103,25 @@ pub(crate) fn over(occurrence: Occurrence) -> Vec<Effect> {
     vec![Effect::Record(occurrence), Effect::TellRequester, Effect::RetireCards]
 }
 
-/// The narrowest times and number of uses that all requirements agree to.
-pub(crate) fn limits(requirements: &[Requirement], approved_at: Timestamp) -> (Timestamp, Timestamp, u32) {
-    let shape = |requirement: &Requirement| match requirement.grant {
-        GrantShape::Once => (1, requirement.execute_within),
-        GrantShape::Uses { uses, within } => (uses, within),
-        GrantShape::Window(within) => (GrantShape::MAX_USES, within),
-    };
-    let uses = requirements.iter().map(|requirement| shape(requirement).0).min();
-    let within = requirements.iter().map(|requirement| shape(requirement).1).min();
-    let execute = requirements.iter().map(|requirement| requirement.execute_within).min();
-    let not_after = approved_at.plus(within.unwrap_or_default());
-    (approved_at.plus(execute.unwrap_or_default()).min(not_after), not_after, uses.unwrap_or_default())
+impl GrantTerms {
+    /// The narrowest times, number of uses and scope that all requirements agree to.
+    pub(crate) fn of(request: &Request, met: Vec<MetRequirement>, approved_at: Timestamp) -> Self {
+        // What one person approves alone runs once, whatever more people could have granted.
+        let alone = met.iter().any(|met| met.break_glass);
+        let scope = GrantScope::of(request).filter(|_| !alone);
+        let shape = |requirement: &Requirement| match &requirement.grant {
+            GrantShape::Uses { uses, within } => (*uses, *within),
+            GrantShape::Window(within) => (GrantShape::MAX_USES, *within),
+            GrantShape::Task(task) if scope.is_some() => (task.count, task.within),
+            GrantShape::Once | GrantShape::Task(_) => (1, requirement.execute_within),
+        };
+        let requirements = &request.requirements;
+        let uses = requirements.iter().map(|requirement| shape(requirement).0).min().unwrap_or_default();
+        let within = requirements.iter().map(|requirement| shape(requirement).1).min();
+        let execute = requirements.iter().map(|requirement| requirement.execute_within).min();
+        let not_after = approved_at.plus(within.unwrap_or_default());
+        let execute_by = approved_at.plus(execute.unwrap_or_default()).min(not_after);
+        let uses = if alone { uses.min(1) } else { uses };
+        Self { approved_at, execute_by, not_after, uses, met, scope }
+    }
 }

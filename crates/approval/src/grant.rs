@@ -3,13 +3,19 @@
 use std::collections::BTreeSet;
 
 use countersign_model::{
-    ApprovalId, Digest, Escalation, PersonId, ReasonRule, Requirement, RequirementKind, RequirementName,
-    ReviewerSelector, Revision, Seconds, SpiffeId, Timestamp,
+    Amount, ApprovalId, Charge, Digest, Escalation, GrantShape, PersonId, ReasonRule, Requirement,
+    RequirementKind, RequirementName, ReviewerSelector, Revision, Seconds, SpiffeId, Timestamp,
+    amount::spend,
+    canonical::to_canonical_json,
     signing::{Jwks, SigningError, SigningKey},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::state::Approval;
+use crate::{
+    state::Approval,
+    task::{Candidate, GrantScope, Uncovered},
+};
 
 /// How far a control plane's clock may be ahead of a sidecar's.
 pub const CLOCK_LEEWAY: Seconds = Seconds::new(60);
@@ -60,7 +66,8 @@ impl MetRequirement {
     }
 }
 
-/// What a grant says: one operation, on one sidecar, for a bounded time and number of uses (I2).
+/// What a grant says: one operation, or those of one task, on one sidecar, for a bounded time and number of uses
+/// (I2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrantClaims {
@@ -70,7 +77,7 @@ pub struct GrantClaims {
     pub aud: SpiffeId,
     /// The approval.
     pub jti: ApprovalId,
-    /// The digest of the one operation that it authorises.
+    /// The digest of the operation that was approved.
     pub digest: Digest,
     /// The requirements that were met, and by whom.
     pub requirements: Vec<MetRequirement>,
@@ -84,6 +91,9 @@ pub struct GrantClaims {
     pub execute_by: i64,
     /// How many uses it has.
     pub uses: u32,
+    /// What it covers beyond that operation. Whoever does not know of it refuses the grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<GrantScope>,
 }
 
 /// What a sidecar demands of a grant before it is used.
@@ -95,12 +105,14 @@ pub struct Expected<'a> {
     pub audience: &'a SpiffeId,
     /// The approval that was asked for.
     pub approval: ApprovalId,
-    /// The digest of the operation that is about to run.
-    pub digest: Digest,
+    /// The operation that is about to run.
+    pub operation: Candidate<'a>,
     /// The bundle revision in force.
     pub revision: Revision,
     /// How many uses its own journal has already consumed.
     pub used: u32,
+    /// How much of its amounts they have spent.
+    pub spent: &'a [Amount],
     /// The time.
     pub now: Timestamp,
 }
@@ -128,6 +140,12 @@ pub enum GrantRefusal {
         /// What would run.
         requested: Digest,
     },
+    /// Not one of the operations of a task.
+    #[error("the grant is for a task that the operation does not belong to: {0}")]
+    Task(#[from] Uncovered),
+    /// More than is left.
+    #[error("the operation is more than what is left of the grant's budget")]
+    OverBudget,
     /// From a revision that this sidecar does not know yet.
     #[error("the grant was made under bundle revision {granted}, but {current} is in force")]
     Revision {
@@ -162,10 +180,12 @@ pub fn definition_digest(requirement: &Requirement) -> Digest {
         RequirementKind::Confirmation => "confirmation",
     };
     let (uses, within) = match grant {
-        countersign_model::GrantShape::Once => (0, 0),
-        countersign_model::GrantShape::Uses { uses, within } => (*uses, within.get()),
+        GrantShape::Once => (0, 0),
+        GrantShape::Uses { uses, within } => (*uses, within.get()),
         // Neither of the others has a span without uses.
-        countersign_model::GrantShape::Window(within) => (0, within.get()),
+        GrantShape::Window(within) => (0, within.get()),
+        // All of it is said below.
+        GrantShape::Task(_) => (0, 0),
     };
     // None of the parts can hold a line break.
     let text = format!(
@@ -188,7 +208,7 @@ fn later_members(requirement: &Requirement) -> String {
         quorum: _,
         decide_within: _,
         execute_within: _,
-        grant: _,
+        grant,
         assurance,
         stage,
         deny_threshold,
@@ -207,6 +227,13 @@ fn later_members(requirement: &Requirement) -> String {
         remind_every.map(|span| format!("remind_every {}\n", span.get())),
         (*reason == ReasonRule::Required).then(|| "reason required\n".to_owned()),
         (!break_glass.is_empty()).then(|| format!("break_glass {}\n", sorted(break_glass).join(" "))),
+        match grant {
+            GrantShape::Task(scope) => {
+                // It has no numbers that JSON could not carry.
+                Some(format!("task {}\n", to_canonical_json(&json!(scope)).unwrap_or_default()))
+            }
+            GrantShape::Once | GrantShape::Uses { .. } | GrantShape::Window(_) => None,
+        },
     ];
     lines.into_iter().flatten().collect()
 }
@@ -233,6 +260,7 @@ impl GrantClaims {
             exp: terms.not_after.as_seconds(),
             execute_by: terms.execute_by.as_seconds(),
             uses: terms.uses,
+            scope: terms.scope.clone(),
         })
     }
 
@@ -244,7 +272,8 @@ impl GrantClaims {
         key.sign_jws(GRANT_TYPE, self)
     }
 
-    /// Checks that a grant authorises one more use of exactly what is about to run, here and now (I2).
+    /// Checks that a grant authorises one more use for what is about to run, here and now (I2): exactly what was
+    /// approved, or what belongs to the task that was.
     ///
     /// # Errors
     /// The first thing that it does not authorise.
@@ -255,13 +284,16 @@ impl GrantClaims {
         let claims: Self = trusted.verify_jws(GRANT_TYPE, token)?;
         claims.check_form()?;
         claims.check_binding(expected)?;
-        claims.check_time(expected)?;
+        claims.check_left(expected)?;
         Ok(claims)
     }
 
     fn check_form(&self) -> Result<(), GrantRefusal> {
         if self.uses == 0 || self.execute_by > self.exp || self.iat > self.exp {
             return Err(GrantRefusal::Malformed("its times or uses contradict each other"));
+        }
+        if self.scope.as_ref().is_some_and(|scope| scope.budgets.is_empty()) {
+            return Err(GrantRefusal::Malformed("its task has no budget"));
         }
         if self.requirements.is_empty() || self.requirements.iter().any(|met| met.by.is_empty()) {
             return Err(GrantRefusal::Malformed("it names nobody who approved"));
@@ -289,8 +321,11 @@ impl GrantClaims {
         if self.jti != expected.approval {
             return Err(GrantRefusal::Approval(self.jti));
         }
-        if self.digest != expected.digest {
-            return Err(GrantRefusal::Digest { granted: self.digest, requested: expected.digest });
+        let requested = expected.operation.digest;
+        match &self.scope {
+            _ if requested == self.digest => {}
+            None => return Err(GrantRefusal::Digest { granted: self.digest, requested }),
+            Some(scope) => scope.check_kin(&expected.operation)?,
         }
         if self.revision > expected.revision {
             return Err(GrantRefusal::Revision { granted: self.revision, current: expected.revision });
@@ -298,7 +333,7 @@ impl GrantClaims {
         Ok(())
     }
 
-    fn check_time(&self, expected: &Expected<'_>) -> Result<(), GrantRefusal> {
+    fn check_left(&self, expected: &Expected<'_>) -> Result<(), GrantRefusal> {
         let at = |seconds: i64| Timestamp::from_millis(seconds.saturating_mul(1000));
         if expected.now.plus(CLOCK_LEEWAY) < at(self.iat) {
             return Err(GrantRefusal::NotYet(at(self.iat)));
@@ -312,7 +347,16 @@ impl GrantClaims {
         if expected.used >= self.uses {
             return Err(GrantRefusal::UsedUp(self.uses));
         }
-        Ok(())
+        let charges = self.charges(&expected.operation)?;
+        spend(expected.spent, &charges).map(drop).ok_or(GrantRefusal::OverBudget)
+    }
+
+    /// What an operation takes of each amount that the grant is for; nothing unless it is for a task.
+    ///
+    /// # Errors
+    /// When the operation is outside of the task.
+    pub fn charges(&self, operation: &Candidate<'_>) -> Result<Vec<Charge>, Uncovered> {
+        self.scope.as_ref().map_or(Ok(Vec::new()), |scope| scope.charges(operation))
     }
 
     /// The requirements that this grant meets under the bundle in force: those whose definition is still

@@ -18,7 +18,8 @@
 //!
 //! What holds here, each with a property test over random interleavings:
 //!
-//! - **I2** An approval gives at most its number of uses, each once, and only within its time.
+//! - **I2** An approval gives at most its number of uses, each once, and only within its time. One for a task
+//!   covers only operations that are kin of the approved one, inside every budget ([`task`]).
 //! - **I3** Nobody approves for themselves: not the initiating human, verified or not, not the agent's
 //!   owner, no machine and no agent. No role is looked at before that.
 //! - **I4** A quorum counts distinct people, and one person for one requirement only.
@@ -35,6 +36,7 @@ mod quorum;
 pub mod request;
 pub mod state;
 pub mod status;
+pub mod task;
 pub mod transition;
 mod using;
 pub mod vote;
@@ -47,5 +49,6 @@ pub use grant::{Expected, GrantClaims, GrantRefusal, MetRequirement};
 pub use request::{Request, RequestError, Submission};
 pub use state::{Approval, AskedAgain, CancelReason, GrantTerms, Outcome, State, Use};
 pub use status::{Phase, Progress, Status};
+pub use task::{Candidate, GrantScope, Uncovered};
 pub use transition::{Effect, Input, Occurrence, Refusal, transition};
 pub use vote::{DelegatedRight, Delegator, Vote, VoteDecision, Voter};

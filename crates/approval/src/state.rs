@@ -4,7 +4,8 @@ use countersign_model::{EvaluationId, PersonId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    asking::Prompted, edit::Edit, glass::BrokenGlass, grant::MetRequirement, request::Request, vote::Vote,
+    asking::Prompted, edit::Edit, glass::BrokenGlass, grant::MetRequirement, request::Request,
+    task::GrantScope, vote::Vote,
 };
 
 /// An approval request from its submission to its end. JSON only, as [`Request`] is.
@@ -135,6 +136,9 @@ pub struct GrantTerms {
     pub uses: u32,
     /// The requirements, and by whom each was met.
     pub met: Vec<MetRequirement>,
+    /// What it covers beyond the operation that was approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<GrantScope>,
 }
 
 /// One use of a grant.

@@ -8,7 +8,7 @@ use countersign_model::{
 };
 
 use crate::{
-    clocks::{limits, over},
+    clocks::over,
     grant::MetRequirement,
     quorum::{self, Assignment},
     request::Request,
@@ -302,10 +302,7 @@ impl Approval {
 
     /// Approves the request: every requirement is met.
     pub(crate) fn approve(&mut self, met: Vec<MetRequirement>, now: Timestamp) -> Vec<Effect> {
-        let (execute_by, not_after, uses) = limits(&self.request.requirements, now);
-        // What one person approves alone runs once, whatever more people could have granted.
-        let uses = if met.iter().any(|met| met.break_glass) { uses.min(1) } else { uses };
-        self.terms = Some(GrantTerms { approved_at: now, execute_by, not_after, uses, met });
+        self.terms = Some(GrantTerms::of(&self.request, met, now));
         self.close(State::Approved, now);
         vec![
             Effect::Record(Occurrence::Approved),

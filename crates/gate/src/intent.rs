@@ -224,6 +224,11 @@ impl Matter {
         self.bound.digest()
     }
 
+    /// The authorised form, whole. It stays on this machine.
+    pub(crate) fn text(&self) -> &str {
+        self.bound.text()
+    }
+
     /// What policy is asked about: each of these must be permitted.
     pub(crate) fn asked(&self) -> &[Operation] {
         if self.parts.is_empty() { std::slice::from_ref(&self.operation) } else { &self.parts }

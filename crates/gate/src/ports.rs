@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use countersign_approval::{CancelReason, Status, Submission};
-use countersign_model::{ApprovalId, Digest, Timestamp};
+use countersign_model::{Amount, ApprovalId, Charge, Digest, Timestamp};
 use futures::future::BoxFuture;
 use tracing::Span;
 
@@ -98,14 +98,29 @@ pub struct Consumption {
     pub approval: ApprovalId,
     /// What it is used for.
     pub digest: Digest,
+    /// What was approved. It is the same unless the grant is for a task.
+    pub granted: Digest,
     /// How many uses the grant has.
     pub uses: u32,
+    /// What it takes of the grant's amounts.
+    pub charges: Vec<Charge>,
+    /// The grant, to be found again, if it has several uses.
+    pub lasting: Option<Lasting>,
     /// When the grant ends.
     pub not_after: Timestamp,
     /// When it is used.
     pub at: Timestamp,
     /// What the audit log is told, as durably as the use itself.
     pub record: Record,
+}
+
+/// A grant of several uses, as it is kept from its first use on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lasting {
+    /// What people were asked.
+    pub question: Digest,
+    /// The signed grant.
+    pub grant: String,
 }
 
 /// How a use of a grant ended.
@@ -124,10 +139,12 @@ pub struct Ended {
 }
 
 /// What the journal knows of a grant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
     /// How many of its uses are used up.
     pub used: u32,
+    /// How much of its amounts is spent.
+    pub spent: Vec<Amount>,
     /// Whether the control plane has revoked or invalidated it since it was issued.
     pub revoked: bool,
 }
@@ -135,7 +152,7 @@ pub struct Standing {
 /// Why a use was not journalled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
-    /// Every use is used up.
+    /// Every use is used up, or less is left of an amount than this one takes.
     #[error("the approval has been used already")]
     Exhausted,
     /// It was revoked.
@@ -160,6 +177,9 @@ pub trait GrantJournal: Send + Sync {
 
     /// How much of a grant is used up, and whether it may still be used.
     fn standing(&self, approval: ApprovalId) -> Standing;
+
+    /// The grants of several uses that were used and have not ended, however often the process was restarted.
+    fn lasting(&self, now: Timestamp) -> Vec<(ApprovalId, Lasting)>;
 }
 
 /// The wall clock.

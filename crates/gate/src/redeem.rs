@@ -6,16 +6,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use countersign_approval::{Expected, GrantClaims, GrantRefusal, Status, grant::GRANT_TYPE};
+use countersign_approval::{Candidate, Expected, GrantClaims, GrantRefusal, Status, grant::GRANT_TYPE};
 use countersign_model::{ApprovalId, Decision, SpiffeId, Timestamp};
 use tracing::Instrument;
 
 use crate::{
     Answer, Cause, Gate, Intent, Permit,
     engine::{Case, Engine},
-    hold::cause_of,
+    hold::{Question, cause_of},
     permit::Use,
-    ports::{BrokerError, Consumption, JournalError},
+    ports::{BrokerError, Consumption, JournalError, Lasting},
     record::{Details, Kind},
 };
 
@@ -51,6 +51,19 @@ impl Gate {
         let snapshot = self.policy().ok()?;
         let claims: GrantClaims = snapshot.jwks.verify_jws(GRANT_TYPE, status.grant.as_deref()?).ok()?;
         Some(Timestamp::from_millis(claims.exp.saturating_mul(1_000)))
+    }
+}
+
+impl Case {
+    /// The operation, as a grant for a task is held against it.
+    pub(crate) fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            digest: self.matter.digest(),
+            operation: self.matter.text(),
+            interceptor: self.matter.interceptor.as_str(),
+            provenance: &self.matter.provenance,
+            tool_pin: self.matter.tool_pin,
+        }
     }
 }
 
@@ -113,10 +126,18 @@ impl Engine {
         let Some(place) = self.reserve() else {
             return Answer::Denied(self.deny(&case, Cause::Busy, verdict.policies, Some(id)).await);
         };
+        let charges = match claims.charges(&case.candidate()) {
+            Ok(charges) => charges,
+            Err(error) => return self.refuse_grant(&case, id, cause_of_refusal(error.into())).await,
+        };
+        let question = Question::of(&case).digest();
         let consumption = Consumption {
             approval: id,
             digest: case.matter.digest(),
+            granted: claims.digest,
             uses: claims.uses,
+            charges,
+            lasting: (claims.uses > 1).then(|| Lasting { question, grant: grant.to_owned() }),
             not_after: Timestamp::from_millis(claims.exp.saturating_mul(1_000)),
             at: self.ports.clock.now(),
             record: self.record(&case, Kind::GrantConsumed, Some(id), Details::Grant { refusal: None }),
@@ -145,16 +166,18 @@ impl Engine {
         }
     }
 
-    fn verify(&self, case: &Case, id: ApprovalId, grant: &str) -> Result<GrantClaims, Cause> {
+    /// Whether a grant lets an operation run now, as far as this sidecar knows.
+    pub(crate) fn verify(&self, case: &Case, id: ApprovalId, grant: &str) -> Result<GrantClaims, Cause> {
         let standing = self.ports.journal.standing(id);
         let issuer = SpiffeId::control_plane(self.settings.audience.trust_domain().clone());
         let expected = Expected {
             issuer: &issuer,
             audience: &self.settings.audience,
             approval: id,
-            digest: case.matter.digest(),
+            operation: case.candidate(),
             revision: case.snapshot.revision,
             used: standing.used,
+            spent: &standing.spent,
             now: self.ports.clock.now(),
         };
         let claims = GrantClaims::verify(grant, &case.snapshot.jwks, &expected).map_err(cause_of_refusal)?;
@@ -176,9 +199,9 @@ impl Engine {
 
 fn cause_of_refusal(refusal: GrantRefusal) -> Cause {
     match refusal {
-        GrantRefusal::UsedUp(_) => Cause::Used,
+        GrantRefusal::UsedUp(_) | GrantRefusal::OverBudget => Cause::Used,
         GrantRefusal::Lapsed(_) | GrantRefusal::Expired(_) => Cause::Lapsed,
-        GrantRefusal::Digest { .. } => Cause::OutOfScope,
+        GrantRefusal::Digest { .. } | GrantRefusal::Task(_) => Cause::OutOfScope,
         other => Cause::Grant(other.to_string()),
     }
 }

@@ -8,6 +8,7 @@
 //! The crate is pure: it opens nothing, reads no clock and draws no randomness. Callers pass in the
 //! time and the entropy.
 
+pub mod amount;
 pub mod canonical;
 mod canonical_scan;
 pub mod decision;
@@ -22,8 +23,10 @@ pub mod redaction;
 pub mod requirement;
 pub mod signing;
 pub mod strict_json;
+pub mod task_scope;
 pub mod time;
 
+pub use amount::{Amount, Charge};
 pub use decision::{DecidingPolicy, Decision, PolicyEffect};
 pub use digest::Digest;
 pub use id::{AgentId, ApprovalId, DelegationId, EvaluationId, EventId, JoinTokenId, TokenId, VoteId};
@@ -35,6 +38,7 @@ pub use requirement::{
     Assurance, Escalation, GrantShape, ReasonRule, Requirement, RequirementKind, RequirementName,
     ReviewerSelector,
 };
+pub use task_scope::TaskScope;
 pub use time::{Seconds, Timestamp};
 
 /// The number of a policy bundle. Revisions are given out by the control plane, start at 1 and only grow.

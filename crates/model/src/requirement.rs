@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::{identity::PersonId, time::Seconds};
+use crate::{identity::PersonId, task_scope::TaskScope, time::Seconds};
 
 /// A text that is not what a requirement needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +17,8 @@ pub enum RequirementError {
     Reviewer(String),
     /// Not a grant shape.
     #[error(
-        "a grant is \"once\", {{ uses = N, within = \"1h\" }} with N from 1 to {}, or {{ window = \"1h\" }}",
+        "a grant is \"once\", {{ uses = N, within = \"1h\" }} with N from 1 to {}, {{ window = \"1h\" }}, or \
+         {{ task = {{ count = N, within = \"1h\" }} }}",
         GrantShape::MAX_USES
     )]
     Grant,
@@ -156,7 +157,7 @@ impl Assurance {
 }
 
 /// How often, and for how long, an approved operation may run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum GrantShape {
     /// One time.
     #[default]
@@ -171,6 +172,8 @@ pub enum GrantShape {
     /// As often as it is wanted within a span that starts with the approval. Always the same operation;
     /// [`GrantShape::MAX_USES`] still bounds it.
     Window(Seconds),
+    /// With others of the same action, inside a budget.
+    Task(TaskScope),
 }
 
 impl GrantShape {
@@ -186,6 +189,7 @@ impl fmt::Display for GrantShape {
             Self::Uses { uses: 1, within } => write!(f, "once within {within}"),
             Self::Uses { uses, within } => write!(f, "up to {uses} times within {within}"),
             Self::Window(within) => write!(f, "as often as it is wanted within {within}"),
+            Self::Task(scope) => scope.fmt(f),
         }
     }
 }
@@ -203,20 +207,29 @@ struct Window {
     window: Seconds,
 }
 
+/// What is in it is read by itself, so that a mistake in it is named.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Task<T> {
+    task: T,
+}
+
+#[derive(Deserialize)]
 #[serde(untagged)]
 enum GrantShapeText {
     Word(String),
     Uses(UsesWithin),
     Window(Window),
+    Task(Task<serde_json::Value>),
 }
 
 impl Serialize for GrantShape {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match *self {
+        match self {
             Self::Once => serializer.serialize_str("once"),
-            Self::Uses { uses, within } => UsesWithin { uses, within }.serialize(serializer),
-            Self::Window(window) => Window { window }.serialize(serializer),
+            Self::Uses { uses, within } => UsesWithin { uses: *uses, within: *within }.serialize(serializer),
+            Self::Window(window) => Window { window: *window }.serialize(serializer),
+            Self::Task(task) => Task { task }.serialize(serializer),
         }
     }
 }
@@ -232,6 +245,9 @@ impl<'de> Deserialize<'de> for GrantShape {
                 Ok(Self::Uses { uses, within })
             }
             GrantShapeText::Window(Window { window }) if window > Seconds::new(0) => Ok(Self::Window(window)),
+            GrantShapeText::Task(Task { task }) => {
+                serde_json::from_value(task).map(Self::Task).map_err(D::Error::custom)
+            }
             GrantShapeText::Word(_) | GrantShapeText::Uses(_) | GrantShapeText::Window(_) => Err(error()),
         }
     }
@@ -374,8 +390,18 @@ mod tests {
             GrantShape::Uses { uses: 3, within: Seconds::new(3600) }
         );
         assert_eq!(parse(json!({"window": "1h"})).unwrap(), GrantShape::Window(Seconds::new(3600)));
+        let task = json!({"task": {"count": 5, "within": "1h"}});
+        assert!(matches!(parse(task.clone()).unwrap(), GrantShape::Task(TaskScope { count: 5, .. })));
+        assert_eq!(
+            serde_json::to_value(parse(task).unwrap()).unwrap(),
+            json!({"task": {"count": 5, "within": "1h"}})
+        );
+        let error = parse(json!({"task": {"count": 1, "within": "1h"}})).unwrap_err().to_string();
+        assert!(error.contains("from 2 to 1000"), "{error}");
         for refused in [
             json!("forever"),
+            json!({"task": {"count": 5}}),
+            json!({"task": {"count": 5, "within": "1h"}, "window": "1h"}),
             json!({"window": "0s"}),
             json!({"window": "1h", "uses": 3}),
             json!({"window": "1h", "within": "1h"}),

@@ -151,7 +151,7 @@ mod tests {
         let read = read("a", b"[requirements.x]\nreviewers = [\"*\"]\n", &mut problems);
         assert!(problems.is_empty(), "{problems}");
         let requirement = &read[&"x".parse().unwrap()];
-        assert_eq!((requirement.quorum, requirement.grant), (1, GrantShape::Once));
+        assert_eq!((requirement.quorum, &requirement.grant), (1, &GrantShape::Once));
         assert_eq!(requirement.assurance, Assurance::Any);
         assert_eq!(requirement.decide_within, Seconds::new(900));
     }
@@ -181,6 +181,25 @@ mod tests {
             "kind = \"confirmation\"",
         ] {
             assert_eq!(problems(&format!("[requirements.x]\n{body}\n")), [""; 0], "{body}");
+        }
+    }
+
+    #[test]
+    fn a_task_says_its_budget_and_what_is_wrong_with_it() {
+        let text = |task: &str| format!("[requirements.x]\nreviewers = [\"*\"]\ngrant.task = {task}\n");
+        let amount = "amount = { argument = \"/sum/value\", total = \"499.95\", each = 200 }";
+        let whole = format!("{{ count = 5, within = \"30m\", resources = [\"s3://reports/\"], {amount} }}");
+        assert_eq!(problems(&text(&whole)), [""; 0]);
+        for (task, says) in [
+            ("{ count = 1, within = \"30m\" }", "from 2 to 1000"),
+            ("{ count = 5 }", "within"),
+            ("{ count = 5, within = \"0s\" }", "needs a time"),
+            ("{ count = 5, within = \"30m\", resources = [\"prod/../\"] }", "no prefix of resources"),
+            ("{ count = 5, within = \"30m\", resource = [\"prod/\"] }", "unknown field `resource`"),
+            ("{ count = 5, within = \"30m\", amount = { argument = \"a\", total = 499.95 } }", "499.95"),
+        ] {
+            let found = problems(&text(task));
+            assert!(found.len() == 1 && found[0].contains(says), "{task}: {found:?}");
         }
     }
 

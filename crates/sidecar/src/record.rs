@@ -5,13 +5,13 @@ use std::sync::Arc;
 use countersign_audit::{EventDraft, kind};
 use countersign_gate::{
     Outcome,
-    ports::{AuditError, AuditSink, Consumption, Ended, GrantJournal, JournalError, Standing},
+    ports::{AuditError, AuditSink, Consumption, Ended, GrantJournal, JournalError, Lasting, Standing},
     record::Record,
 };
 use countersign_model::{ApprovalId, SpiffeId, Timestamp};
 use countersign_spool::{
-    AppendError, ConsumeError, Consumption as Consumed, Ending, FinishError, Finished, GrantUse, Spool,
-    SpoolError,
+    AppendError, ConsumeError, Consumption as Consumed, Ending, FinishError, Finished, GrantUse,
+    LastingGrant, Spool, SpoolError,
 };
 use futures::future::BoxFuture;
 use serde_json::json;
@@ -102,9 +102,12 @@ impl AuditSink for Recorder {
 impl GrantJournal for Recorder {
     fn consume(&self, consumption: Consumption) -> BoxFuture<'_, Result<u32, JournalError>> {
         Box::pin(async move {
-            let Consumption { approval, digest, uses, not_after, at, record } = consumption;
+            let Consumption { approval, digest, granted, uses, charges, lasting, not_after, at, record } =
+                consumption;
+            let lasting = lasting.map(|Lasting { question, grant }| LastingGrant { question, grant });
             let event = self.event(&record);
-            let consumed = Consumed { approval, digest, uses, not_after, at, event };
+            let consumed =
+                Consumed { approval, digest, granted, uses, charges, lasting, not_after, at, event };
             let number = self.spool.journal().consume(consumed).await.map_err(unconsumed)?;
             self.reports.notify_one();
             Ok(number)
@@ -128,11 +131,20 @@ impl GrantJournal for Recorder {
 
     fn standing(&self, approval: ApprovalId) -> Standing {
         let journal = self.spool.journal();
-        let used = journal.used(approval).unwrap_or_else(|error| {
+        let (used, spent) = journal.used(approval).unwrap_or_else(|error| {
             tracing::error!(%approval, %error, "the grant journal cannot be read");
-            u32::MAX
+            (u32::MAX, Vec::new())
         });
-        Standing { used, revoked: journal.is_revoked(approval) }
+        Standing { used, spent, revoked: journal.is_revoked(approval) }
+    }
+
+    fn lasting(&self, now: Timestamp) -> Vec<(ApprovalId, Lasting)> {
+        let kept = self.spool.journal().lasting(now).unwrap_or_else(|error| {
+            tracing::error!(%error, "the grant journal cannot be read, so people are asked again");
+            Vec::new()
+        });
+        let lasting = |LastingGrant { question, grant }| Lasting { question, grant };
+        kept.into_iter().map(|(approval, kept)| (approval, lasting(kept))).collect()
     }
 }
 
@@ -153,7 +165,7 @@ fn unrecorded(error: AppendError) -> AuditError {
 
 fn unconsumed(error: ConsumeError) -> JournalError {
     match error {
-        ConsumeError::UsedUp(_) => JournalError::Exhausted,
+        ConsumeError::UsedUp(_) | ConsumeError::OverBudget => JournalError::Exhausted,
         ConsumeError::Revoked => JournalError::Revoked,
         ConsumeError::Expired(_) => JournalError::Ended,
         other => JournalError::Unavailable(other.to_string()),

@@ -2,7 +2,7 @@
 //!
 //! [`GrantJournal::consume`] gives out each use of a grant once: across races, because one writer
 //! thread decides, and across crashes, because the use is durable, together with its audit event,
-//! before the number is returned. A use whose outcome was not noted before a crash is listed by
+//! before the number is returned. What is spent of a grant's amounts is written with it. A use whose outcome was not noted before a crash is listed by
 //! [`GrantJournal::unfinished`]: nobody knows whether it ran, and it is never given out again.
 //!
 //! Rows of grants that ended long ago are pruned. A grant that ended at or before the point up to
@@ -14,13 +14,15 @@ use std::{
 };
 
 use countersign_audit::EventDraft;
-use countersign_model::{ApprovalId, Digest, Seconds, Timestamp};
+use countersign_model::{Amount, ApprovalId, Charge, Digest, Seconds, Timestamp, amount::spend};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     codec::{self, Record},
-    layout::{GRANTS, META, REVOKED, UNFINISHED, UNREPORTED, USES, meta, use_key},
+    lasting::{LastingGrant, keep},
+    layout::{GRANTS, LASTING, META, REVOKED, UNFINISHED, UNREPORTED, USES, meta, use_key},
     work::{SpoolError, Work},
     writer::Writer,
 };
@@ -32,13 +34,19 @@ pub struct Consumption {
     pub approval: ApprovalId,
     /// The digest of the operation that is about to run.
     pub digest: Digest,
+    /// The digest of the operation that was approved. It is the same unless the grant is for a task.
+    pub granted: Digest,
     /// How many uses the grant has.
     pub uses: u32,
+    /// What it takes of the grant's amounts.
+    pub charges: Vec<Charge>,
+    /// The grant, if it is to be found again for what comes later.
+    pub lasting: Option<LastingGrant>,
     /// When the grant ends.
     pub not_after: Timestamp,
     /// When it is used.
     pub at: Timestamp,
-    /// The event that records it. `use_number` is added to its body.
+    /// The event that records it. `use_number` is added to its body, and what is left of a grant that lasts.
     pub event: EventDraft,
 }
 
@@ -48,6 +56,9 @@ pub enum ConsumeError {
     /// Every use is used up.
     #[error("all {0} uses of the grant are consumed")]
     UsedUp(u32),
+    /// Less is left of its amounts.
+    #[error("it is more than what is left of the grant's budget")]
+    OverBudget,
     /// The approval was revoked.
     #[error("the approval was revoked")]
     Revoked,
@@ -126,6 +137,8 @@ pub(crate) struct GrantRow {
     pub(crate) uses: u32,
     pub(crate) used: u32,
     pub(crate) not_after: Timestamp,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) spent: Vec<Amount>,
 }
 
 impl Record for GrantRow {
@@ -221,16 +234,16 @@ impl GrantJournal {
         Ok(found)
     }
 
-    /// How many uses of an approval were given out.
+    /// How many uses of an approval were given out, and what they have spent.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn used(&self, approval: ApprovalId) -> Result<u32, SpoolError> {
+    pub fn used(&self, approval: ApprovalId) -> Result<(u32, Vec<Amount>), SpoolError> {
         let transaction = self.database.begin_read().map_err(SpoolError::storage)?;
         let grants = transaction.open_table(GRANTS).map_err(SpoolError::storage)?;
         let row = grants.get(approval.to_bytes()).map_err(SpoolError::storage)?;
         let row = row.map(|row| codec::decode::<GrantRow>(row.value())).transpose();
-        Ok(row.map_err(SpoolError::storage)?.map_or(0, |row| row.used))
+        Ok(row.map_err(SpoolError::storage)?.map_or((0, Vec::new()), |row| (row.used, row.spent)))
     }
 
     /// Refuses every further use of an approval, durably and for ever.
@@ -259,7 +272,8 @@ impl GrantJournal {
 }
 
 fn consume(work: &mut Work<'_>, consumption: Consumption) -> Result<u32, ConsumeError> {
-    let Consumption { approval, digest, uses, not_after, at, mut event } = consumption;
+    let Consumption { approval, digest, granted, uses, charges, lasting, not_after, at, mut event } =
+        consumption;
     let key = approval.to_bytes();
     if work.contains(REVOKED, key)? {
         return Err(ConsumeError::Revoked);
@@ -269,8 +283,8 @@ fn consume(work: &mut Work<'_>, consumption: Consumption) -> Result<u32, Consume
         return Err(ConsumeError::Expired(not_after));
     }
     let row: Option<GrantRow> = work.get(GRANTS, key)?;
-    let row = row.unwrap_or(GrantRow { digest, uses, used: 0, not_after });
-    if row.digest != digest {
+    let row = row.unwrap_or(GrantRow { digest: granted, uses, used: 0, not_after, spent: Vec::new() });
+    if row.digest != granted {
         return Err(ConsumeError::OtherOperation(row.digest));
     }
     // A second grant of the same approval never adds uses.
@@ -278,12 +292,22 @@ fn consume(work: &mut Work<'_>, consumption: Consumption) -> Result<u32, Consume
     if row.used >= uses {
         return Err(ConsumeError::UsedUp(uses));
     }
+    let spent = spend(&row.spent, &charges).ok_or(ConsumeError::OverBudget)?;
     if work.is_full() {
         return Err(ConsumeError::Full(work.tail.bytes));
     }
     let number = row.used.saturating_add(1);
     let not_after = row.not_after.max(not_after);
-    work.put(GRANTS, key, &GrantRow { digest, uses, used: number, not_after })?;
+    if let Some(lasting) = &lasting {
+        keep(work, approval, lasting, not_after)?;
+        event.body.insert("uses_left".to_owned(), uses.saturating_sub(number).into());
+    }
+    if !charges.is_empty() {
+        let left: Vec<_> =
+            charges.iter().zip(&spent).map(|(charge, spent)| charge.total.minus(*spent)).collect();
+        event.body.insert("amounts_left".to_owned(), json!(left));
+    }
+    work.put(GRANTS, key, &GrantRow { digest: granted, uses, used: number, not_after, spent })?;
     let use_row = UseRow { digest, consumed_at: at, claim_reported: false, ended: None };
     work.put(USES, use_key(approval, number), &use_row)?;
     work.insert(UNFINISHED, use_key(approval, number), ())?;
@@ -327,6 +351,7 @@ fn prune(work: &mut Work<'_>, through: Timestamp) -> Result<usize, SpoolError> {
             work.remove(USES, key)?;
         }
         work.remove(GRANTS, approval.to_bytes())?;
+        work.remove(LASTING, approval.to_bytes())?;
         pruned += 1;
     }
     let before: Option<PrunedThrough> = work.get(META, meta::PRUNED_THROUGH)?;

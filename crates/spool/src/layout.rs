@@ -24,6 +24,8 @@ pub(crate) const UNFINISHED: TableDefinition<'_, ([u8; 16], u32), ()> = TableDef
 pub(crate) const UNREPORTED: TableDefinition<'_, ([u8; 16], u32), ()> = TableDefinition::new("unreported");
 /// The approvals that were revoked. Never pruned: 16 bytes each.
 pub(crate) const REVOKED: TableDefinition<'_, [u8; 16], ()> = TableDefinition::new("revoked");
+/// Approval → its grant, if it lasts beyond one use.
+pub(crate) const LASTING: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("lasting");
 /// Idempotency key → the approval that it waits for.
 pub(crate) const PENDING: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("pending");
 /// Revision → the signed bundle's bytes.
@@ -121,6 +123,7 @@ pub(crate) fn create_tables(database: &Database) -> Result<(), OpenError> {
         transaction.open_table(UNFINISHED)?;
         transaction.open_table(UNREPORTED)?;
         transaction.open_table(REVOKED)?;
+        transaction.open_table(LASTING)?;
         transaction.open_table(PENDING)?;
         transaction.open_table(BUNDLES)?;
         Ok(transaction.commit()?)

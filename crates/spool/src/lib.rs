@@ -17,6 +17,7 @@
 mod bundle;
 mod codec;
 mod journal;
+mod lasting;
 mod layout;
 mod pending;
 mod reports;
@@ -29,6 +30,7 @@ mod writer;
 
 pub use bundle::{ActivateError, StoredBundle};
 pub use journal::{ConsumeError, Consumption, Ending, FinishError, Finished, GrantJournal, GrantUse};
+pub use lasting::LastingGrant;
 pub use layout::OpenError;
 pub use pending::PendingApproval;
 pub use reports::{Report, Unreported};

@@ -39,7 +39,7 @@ pub(crate) fn initiator(verified: bool) -> Provenance {
 }
 
 pub(crate) fn request(requirements: Vec<Requirement>) -> Request {
-    let operation = r#"{"action":{"name":"deploy"},"context":{},"v":1}"#;
+    let operation = r#"{"action":{"name":"deploy"},"context":{},"resource":{"id":"web"},"v":1}"#;
     Request {
         id: ApprovalId::from_bytes([1; 16]),
         submission: Submission {

@@ -1,8 +1,10 @@
 //! Grants: one operation, one sidecar, a bounded time and number of uses (I2), for anyone to check.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_approval::{
-    Expected, GrantClaims, GrantRefusal, MetRequirement,
+    Candidate, Expected, GrantClaims, GrantRefusal, MetRequirement,
     grant::{GRANT_TYPE, definition_digest},
 };
 use countersign_model::{
@@ -11,6 +13,7 @@ use countersign_model::{
     signing::{Jwks, SigningError, SigningKey},
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde_json::{Value, json};
 
 use crate::fixture::{ONE, TWO, approved, approved_for_three, at, requirement, simple};
 
@@ -40,9 +43,10 @@ fn verify(token: &str, change: impl FnOnce(&mut Expected<'_>)) -> Result<GrantCl
         issuer: &issuer,
         audience: &audience,
         approval: request.id,
-        digest: request.submission.digest,
+        operation: Candidate::of(&request.submission),
         revision: Revision(3),
         used: 0,
+        spent: &[],
         now: at(20),
     };
     change(&mut expected);
@@ -73,9 +77,10 @@ fn a_grant_for_anything_else_is_refused_and_says_for_what() {
         issuer,
         audience,
         approval: request.id,
-        digest: request.submission.digest,
+        operation: Candidate::of(&request.submission),
         revision: Revision(3),
         used: 0,
+        spent: &[],
         now: at(20),
     };
     let (issuer, audience) = (control_plane(), request.audience.clone());
@@ -88,7 +93,7 @@ fn a_grant_for_anything_else_is_refused_and_says_for_what() {
         Err(GrantRefusal::Issuer(_))
     ));
     assert!(matches!(
-        refusal(|expected| expected.digest = Digest::of(b"rm -rf /")),
+        refusal(|expected| expected.operation.digest = Digest::of(b"rm -rf /")),
         GrantRefusal::Digest { .. }
     ));
     assert!(matches!(
@@ -158,7 +163,7 @@ fn a_requirement_that_was_made_stricter_since_is_not_met() {
     let met = |current: &Requirement| claims().met_under(|_| Some(current)).contains(&name);
     assert!(met(&asked));
     assert!(claims().met_under(|_| None).is_empty());
-    let changes: [fn(&mut Requirement); 14] = [
+    let changes: [fn(&mut Requirement); 15] = [
         |requirement| requirement.quorum = 2,
         |requirement| requirement.kind = RequirementKind::Confirmation,
         |requirement| requirement.reviewers = vec!["group:security".parse().unwrap()],
@@ -166,6 +171,7 @@ fn a_requirement_that_was_made_stricter_since_is_not_met() {
         |requirement| requirement.execute_within = Seconds::new(1),
         |requirement| requirement.grant = GrantShape::Uses { uses: 1, within: Seconds::new(1) },
         |requirement| requirement.grant = GrantShape::Window(Seconds::new(1)),
+        |requirement| requirement.grant = task(json!({"count": 2, "within": "1h"})),
         |requirement| requirement.assurance = Assurance::Console,
         |requirement| requirement.stage = 2,
         |requirement| requirement.deny_threshold = 2,
@@ -181,6 +187,33 @@ fn a_requirement_that_was_made_stricter_since_is_not_met() {
     }
     let (here, there) = (requirement("a", 1, &["group:x", "*"]), requirement("a", 1, &["*", "group:x"]));
     assert_eq!(definition_digest(&here), definition_digest(&there));
+}
+
+fn task(scope: impl Into<Value>) -> GrantShape {
+    let scope: Value = scope.into();
+    serde_json::from_value(json!({ "task": scope })).unwrap()
+}
+
+/// Every member of a task is part of the definition: one with a wider budget does not stand for a narrower one.
+#[test]
+fn no_two_tasks_have_the_same_definition() {
+    let amount = |total: &str| json!({"argument": "a", "total": total});
+    let tasks = [
+        json!({"count": 2, "within": "1h"}),
+        json!({"count": 3, "within": "1h"}),
+        json!({"count": 2, "within": "2h"}),
+        json!({"count": 2, "within": "1h", "same": ["a"]}),
+        json!({"count": 2, "within": "1h", "resources": ["a"]}),
+        json!({"count": 2, "within": "1h", "resources": ["a/"]}),
+        json!({"count": 2, "within": "1h", "amount": amount("1")}),
+        json!({"count": 2, "within": "1h", "amount": amount("1.1")}),
+        json!({"count": 2, "within": "1h", "amount": {"argument": "a", "total": "1", "each": "0.5"}}),
+    ];
+    let plain = requirement("a", 1, &["*"]);
+    let digest =
+        |scope: &Value| definition_digest(&Requirement { grant: task(scope.clone()), ..plain.clone() });
+    let digests: BTreeSet<_> = tasks.iter().map(|scope| digest(scope).to_string()).collect();
+    assert_eq!(digests.len(), tasks.len());
 }
 
 fn escalation(to: &str) -> Option<Escalation> {

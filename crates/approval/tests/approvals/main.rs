@@ -12,5 +12,6 @@ mod grants;
 mod names;
 mod properties;
 mod requests;
+mod tasks;
 mod uses;
 mod voting;

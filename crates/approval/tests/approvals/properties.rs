@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use countersign_approval::{
-    Approval, CancelReason, Delegator, Effect, GrantClaims, Input, Outcome, Phase, State, Vote, VoteDecision,
-    Voter, transition,
+    Approval, CancelReason, Delegator, Effect, GrantClaims, GrantScope, Input, Outcome, Phase, State, Vote,
+    VoteDecision, Voter, transition,
 };
 use countersign_model::{
     Assurance, Escalation, GrantShape, PersonId, Provenance, Requirement, RequirementKind, ReviewerSelector,
-    Seconds, Timestamp, VoteId, provenance::Initiator,
+    Seconds, TaskScope, Timestamp, VoteId, provenance::Initiator,
 };
 use proptest::prelude::*;
 
@@ -26,6 +26,11 @@ const ASSURANCES: [Assurance; 3] = [Assurance::Any, Assurance::Console, Assuranc
 const SELECTORS: [&str; 5] =
     ["*", "group:a", "group:b", "user:reviewer-1@example.com", "user:owner@example.com"];
 
+fn task(count: u32, within: u32) -> TaskScope {
+    let within = Seconds::new(within);
+    TaskScope { count, within, amount: None, resources: Vec::new(), same: Vec::new() }
+}
+
 fn any_requirement(index: usize) -> impl Strategy<Value = Requirement> {
     let selectors = prop::sample::subsequence(SELECTORS.to_vec(), 1..3);
     let grant = prop_oneof![
@@ -33,6 +38,7 @@ fn any_requirement(index: usize) -> impl Strategy<Value = Requirement> {
         (1_u32..40).prop_map(|window| GrantShape::Window(Seconds::new(window))),
         (1_u32..4, 1_u32..900)
             .prop_map(|(uses, within)| GrantShape::Uses { uses, within: Seconds::new(within) }),
+        (2_u32..5, 1_u32..900).prop_map(|(count, within)| GrantShape::Task(task(count, within))),
     ];
     let assurance = prop::sample::select(&ASSURANCES[..]);
     let plain = (prop::bool::weighted(0.2), 1_u32..3, selectors, 1_u32..900, 1_u32..900, grant, assurance)
@@ -334,13 +340,16 @@ fn check_state(approval: &Approval) {
         assert!((1..=terms.uses).contains(&one.number));
         assert!(one.claimed_at < if one.number == 1 { terms.execute_by } else { terms.not_after });
     }
-    let finest = approval.request.requirements.iter().map(|requirement| match requirement.grant {
-        GrantShape::Once => 1,
-        GrantShape::Uses { uses, .. } => uses,
+    let scope = GrantScope::of(&approval.request);
+    let finest = approval.request.requirements.iter().map(|requirement| match &requirement.grant {
+        GrantShape::Task(task) if scope.is_some() => task.count,
+        GrantShape::Once | GrantShape::Task(_) => 1,
+        GrantShape::Uses { uses, .. } => *uses,
         GrantShape::Window(_) => GrantShape::MAX_USES,
     });
     let alone = approval.glass.is_some().then_some(1);
     assert_eq!(Some(terms.uses), finest.chain(alone).min());
+    assert_eq!(terms.scope, scope.filter(|_| alone.is_none()));
     if matches!(approval.phase(), Phase::Executed | Phase::Failed | Phase::OutcomeUnknown) {
         let known = approval.uses.iter().filter(|one| one.outcome.is_some());
         assert!(known.count() > 0);

@@ -1,6 +1,6 @@
 //! Who decides, who has, and what follows, in words.
 
-use countersign_approval::{Approval, Phase, VoteDecision};
+use countersign_approval::{Approval, GrantScope, Phase, Request, VoteDecision};
 use countersign_model::{Assurance, GrantShape, PersonId, Requirement, RequirementKind, Seconds, Timestamp};
 use serde::Serialize;
 
@@ -179,7 +179,7 @@ pub(super) fn consequence(approval: &Approval, needs: &[Need]) -> Option<Consequ
     }
     let missing: u32 = needs.iter().map(|need| need.quorum.saturating_sub(need.have)).sum();
     let request = &approval.request;
-    let runs = format!("{} on the sidecar of {}", runs(&request.requirements), request.agent_name);
+    let runs = format!("{} on the sidecar of {}", runs(request), request.agent_name);
     let approve = match missing.saturating_sub(1) {
         0 => format!("If you approve: it {runs}."),
         1 => format!("If you approve: one more approval is needed. Then it {runs}."),
@@ -204,23 +204,38 @@ fn denials_left(approval: &Approval) -> u32 {
 }
 
 /// How often and how soon, as the narrowest of the requirements has it.
-fn runs(requirements: &[Requirement]) -> String {
+fn runs(request: &Request) -> String {
+    let requirements = &request.requirements;
     let start = requirements.iter().map(|requirement| requirement.execute_within).min().unwrap_or_default();
+    if let Some(scope) = GrantScope::of(request) {
+        return task(&scope, start);
+    }
     let narrowest =
-        requirements.iter().map(|requirement| requirement.grant).min_by_key(|grant| match grant {
-            GrantShape::Once => 1,
+        requirements.iter().map(|requirement| &requirement.grant).min_by_key(|grant| match grant {
+            GrantShape::Once | GrantShape::Task(_) => 1,
             GrantShape::Uses { uses, .. } => *uses,
             GrantShape::Window(_) => GrantShape::MAX_USES,
         });
     match narrowest {
-        Some(GrantShape::Uses { uses, within }) if uses > 1 => {
-            format!("may run up to {uses} times within {}, first within {}", span(within), span(start))
+        Some(GrantShape::Uses { uses, within }) if *uses > 1 => {
+            format!("may run up to {uses} times within {}, first within {}", span(*within), span(start))
         }
         Some(GrantShape::Window(within)) => {
-            format!("may run as often as it is wanted within {}, first within {}", span(within), span(start))
+            format!("may run as often as it is wanted within {}, first within {}", span(*within), span(start))
         }
         _ => format!("runs once, within {},", span(start)),
     }
+}
+
+/// What a task lets run. Its names come from the bundle, and are shown as exactly their characters.
+fn task(scope: &GrantScope, start: Seconds) -> String {
+    let name = |name: &str| Untrusted::exact(name).one_line(usize::MAX);
+    let budgets: Vec<_> = scope.budgets.iter().map(|budget| budget.words(span, name)).collect();
+    format!(
+        "may run, and so may others of the same action without another question, {}, first within {},",
+        budgets.join(", and no more than "),
+        span(start)
+    )
 }
 
 /// A span of time in words.

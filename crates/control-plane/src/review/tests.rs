@@ -145,3 +145,31 @@ fn what_follows_is_said_before_it_is_decided() {
         "If you approve: one more approval is needed. Then it runs once, within 5 minutes, on the sidecar of deploy-bot."
     );
 }
+
+/// The budget is said in words before anybody decides, and only where approving does grant it.
+#[test]
+fn what_a_task_lets_run_is_said_before_it_is_decided() {
+    let said = |amount: Value| {
+        let operation = json!({"subject": {"type": "Agent", "id": "a"},
+            "action": {"name": "pay", "properties": {"amount": amount}},
+            "resource": {"type": "Account", "id": "account/eu/1"}});
+        let mut approval = approval(1, operation, Provenance::default());
+        approval.request.requirements[0].grant = serde_json::from_value(json!({"task": {
+            "count": 5, "within": "30m", "resources": ["account/eu/"],
+            "amount": {"argument": "amount", "total": "500.00"}
+        }}))
+        .unwrap();
+        approval.request.requirements[0].quorum = 1;
+        Review::of(&approval, &Past::default(), NOW).consequence.unwrap().approve
+    };
+    assert_eq!(
+        said(json!(100)),
+        "If you approve: it may run, and so may others of the same action without another question, up to 5 times in \
+         all within 30 minutes, on resources under account/eu/, at most 500 in total by the argument amount, in the \
+         same session and with any other arguments, first within 5 minutes, on the sidecar of deploy-bot."
+    );
+    assert_eq!(
+        said(json!(501)),
+        "If you approve: it runs once, within 5 minutes, on the sidecar of deploy-bot."
+    );
+}

@@ -1,8 +1,10 @@
 //! An approval as people see it: made from the same canonical form that the digest binds (I12).
 
-use approval::{Approval, Effect, Input, Phase, Progress, Refusal, Voter, transition, voting::wanting};
+use approval::{
+    Approval, Effect, GrantScope, Input, Phase, Progress, Refusal, Voter, transition, voting::wanting,
+};
 use countersign_approval as approval;
-use countersign_model::{Assurance, ReasonRule, Requirement, RequirementKind, Timestamp, VoteId};
+use countersign_model::{Assurance, GrantShape, ReasonRule, Requirement, RequirementKind, Timestamp, VoteId};
 
 use super::approvals::{
     ApprovalView, DelegatedView, EscalationView, GlassReviewView, GlassView, GrantView, MayVote,
@@ -78,11 +80,21 @@ fn requirements(approval: &Approval) -> Vec<RequirementView> {
             denied: u32::try_from(approval.denials(&requirement.name)).unwrap_or(u32::MAX),
             needs_reason: requirement.reason == ReasonRule::Required,
             escalation: escalation(approval, requirement),
-            grant: requirement.grant.to_string(),
+            grant: grant_words(approval, requirement),
             break_glass: requirement.break_glass.iter().map(ToString::to_string).collect(),
         }
     };
     approval.request.requirements.iter().map(view).collect()
+}
+
+/// What a requirement's grant lets run, of this operation.
+fn grant_words(approval: &Approval, requirement: &Requirement) -> String {
+    match &requirement.grant {
+        GrantShape::Task(_) if GrantScope::of(&approval.request).is_none() => {
+            "once, because it is outside of the task that could be granted".to_owned()
+        }
+        grant => grant.to_string(),
+    }
 }
 
 fn escalation(approval: &Approval, requirement: &Requirement) -> Option<EscalationView> {

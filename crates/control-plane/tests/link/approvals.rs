@@ -1,6 +1,8 @@
 //! From a sidecar's question to its grant, and every way in which there is none.
 
-use countersign_approval::{CancelReason, GrantClaims, Outcome, Phase, Submission, grant::Expected};
+use countersign_approval::{
+    CancelReason, Candidate, GrantClaims, Outcome, Phase, Submission, grant::Expected,
+};
 use countersign_control_plane::{
     identity::{ActorKind, Role},
     services::{ApprovalError, VoteDecision},
@@ -48,15 +50,17 @@ async fn a_vote_becomes_a_grant_for_exactly_that_operation() {
         issuer: &issuer,
         audience: &audience,
         approval: status.id,
-        digest: asked.digest,
+        operation: Candidate::of(&asked),
         revision: Revision(1),
         used: 0,
+        spent: &[],
         now,
     };
     let grant = status.grant.unwrap();
     let claims = GrantClaims::verify(&grant, &manifest.jwks, &expected).unwrap();
     assert_eq!(claims.requirements[0].by, ["reviewer-one@example.com".parse().unwrap()]);
-    let changed = Expected { digest: other_digest(), ..expected };
+    let other = Candidate { digest: other_digest(), ..expected.operation };
+    let changed = Expected { operation: other, ..expected };
     assert!(GrantClaims::verify(&grant, &manifest.jwks, &changed).is_err());
 
     sidecar.link.request(ReportClaim { id: status.id, use_number: 1, at: now }).await.unwrap();

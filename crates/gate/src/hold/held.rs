@@ -56,8 +56,7 @@ impl Held {
 
     /// What people are asked.
     pub(super) fn question(&self) -> Question {
-        let matter = &self.case.matter;
-        Question::new(matter.digest(), matter.tool_pin, matter.provenance.initiator.as_ref())
+        Question::of(&self.case)
     }
 
     /// The operation that is held.

@@ -17,11 +17,12 @@
 //! It runs only then, never by itself.
 //!
 //! What is remembered does not outlive the process. After a restart the same operation is a new request;
-//! the old one is cancelled by the control plane, which misses its requester.
+//! the old one is cancelled by the control plane, which misses its requester. Grants of several uses that were used
+//! once are kept, for the same operation and for others of their task: see [`covered`].
 
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
-use countersign_approval::{CancelReason, GrantClaims, Phase, Status, grant::GRANT_TYPE};
+use countersign_approval::{CancelReason, Phase, Status};
 use countersign_model::{ApprovalId, Decision, RequirementName, names};
 use tokio::sync::{mpsc::OwnedPermit, watch};
 use tracing::{Instrument, Span, field, info_span, warn};
@@ -33,6 +34,7 @@ use crate::{
     record::Work,
 };
 
+mod covered;
 mod edit;
 mod held;
 mod pending;
@@ -212,6 +214,9 @@ enum Next {
 impl Engine {
     pub(crate) async fn request(&self, held: &Held, trace: Option<String>) -> Result<Status, HoldError> {
         for last in [false, true] {
+            if let Some(status) = self.covered(held).await? {
+                return Ok(status);
+            }
             let now = self.ports.clock.now();
             let entropy = self.ports.entropy.bytes();
             let submission = || held.submission(hex(&entropy), trace.clone());
@@ -242,17 +247,6 @@ impl Engine {
             }
         }
         Err(BrokerError::Unknown.into())
-    }
-
-    /// Whether nothing is left of a grant, by this sidecar's own journal. The control plane may not have
-    /// heard of the last use yet.
-    fn is_spent(&self, held: &Held, status: &Status) -> bool {
-        let Some(grant) = status.grant.as_deref() else {
-            return false;
-        };
-        let standing = self.ports.journal.standing(status.id);
-        let claims = held.case.snapshot.jwks.verify_jws::<GrantClaims>(GRANT_TYPE, grant);
-        claims.is_ok_and(|claims| standing.used >= claims.uses)
     }
 
     async fn hold(

@@ -8,7 +8,7 @@ use std::{
 use countersign_approval::{Phase, Status, Submission};
 use countersign_model::{ApprovalId, Digest, RequirementName, Seconds, Timestamp, provenance::Initiator};
 
-use crate::Intent;
+use crate::{Intent, engine::Case};
 
 /// What people are asked. Two operations that differ in any of it are two questions: an answer that is
 /// given for one initiating human is none for another (I3), nor for a tool that has changed since.
@@ -20,12 +20,22 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    pub(crate) fn new(operation: Digest, tool_pin: Option<Digest>, initiator: Option<&Initiator>) -> Self {
-        let initiator = initiator.map(|initiator| {
+    pub(crate) fn of(case: &Case) -> Self {
+        let initiator = |initiator: &Initiator| {
             let verified: &[u8] = if initiator.verified { b"verified" } else { b"asserted" };
             Digest::of_parts(&[verified, initiator.person.as_str().as_bytes()])
-        });
-        Self { operation, tool_pin, initiator }
+        };
+        let matter = &case.matter;
+        let initiator = matter.provenance.initiator.as_ref().map(initiator);
+        Self { operation: matter.digest(), tool_pin: matter.tool_pin, initiator }
+    }
+
+    /// The question as it is kept.
+    pub(crate) fn digest(&self) -> Digest {
+        let part = |digest: &Option<Digest>| digest.map_or_else(String::new, |digest| digest.to_string());
+        let operation = self.operation.to_string();
+        let (tool_pin, initiator) = (part(&self.tool_pin), part(&self.initiator));
+        Digest::of_parts(&[operation.as_bytes(), tool_pin.as_bytes(), initiator.as_bytes()])
     }
 }
 
@@ -122,6 +132,15 @@ impl Pending {
             Entry { submission: submission.clone(), status: None, noted_at: now, refused_until: None };
         state.entries.insert(question, entry);
         Some(Plan::Submit(submission))
+    }
+
+    /// Whether something that was asked for the operation still answers it, or will.
+    pub(crate) fn answers(&self, question: Question, needed: &[RequirementName], now: Timestamp) -> bool {
+        let state = self.lock();
+        state.entries.get(&question).is_some_and(|entry| match entry.refused_until {
+            Some(until) => now < until,
+            None => entry.covers(needed) && entry.is_live(),
+        })
     }
 
     /// Remembers the answer to a plan. Whether it answers the operation: a request that is over does not.

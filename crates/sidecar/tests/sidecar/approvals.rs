@@ -105,7 +105,10 @@ async fn an_execution_that_a_crash_interrupted_is_reported_as_unknown() {
     let consumption = Consumption {
         approval,
         digest: Digest::of(b"operation"),
+        granted: Digest::of(b"operation"),
         uses: 1,
+        charges: Vec::new(),
+        lasting: None,
         not_after: now().plus(Seconds::new(300)),
         at: now(),
         event: EventDraft::new(now(), "grant.consumed"),

@@ -420,6 +420,7 @@ fn grant(id: ApprovalId, submission: &Submission) -> GrantClaims {
         exp: at + 300,
         execute_by: at + 300,
         uses: 1,
+        scope: None,
     }
 }
 

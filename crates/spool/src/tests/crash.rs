@@ -66,7 +66,7 @@ async fn check(disk: CrashingStorage, done: &Acknowledged, context: &str) {
         assert_eq!(chain.next_seq(), depth.last_seq + 1, "{context}");
     }
     for (round, (given, ended)) in &done.uses {
-        let used = spool.journal().used(approval(*round)).unwrap();
+        let (used, _) = spool.journal().used(approval(*round)).unwrap();
         assert!(used >= *given, "{context}: a use was forgotten");
         let open = spool.journal().unfinished().unwrap();
         let open: Vec<_> = open.iter().filter(|one| one.approval == approval(*round)).collect();

@@ -12,6 +12,7 @@ use crate::{
     bundle::ActiveBundle,
     codec::{self, Record},
     journal::{Ended, GrantRow, PrunedThrough, UseRow},
+    lasting::LastingRow,
     state::LastContact,
     work::Tail,
 };
@@ -35,7 +36,10 @@ fn every_version_ever_written_is_readable() {
     holds("last-contact.1", &LastContact(NOW));
     holds("active-bundle.1", &ActiveBundle { revision: Revision(4), digest });
     holds("pruned-through.1", &PrunedThrough(NOW));
-    holds("grant.1", &GrantRow { digest, uses: 3, used: 1, not_after: NOW });
+    let row = GrantRow { digest, uses: 3, used: 1, not_after: NOW, spent: Vec::new() };
+    holds("grant.1", &row);
+    holds("grant-of-a-task.1", &GrantRow { spent: vec!["12.5".parse().unwrap()], ..row });
+    holds("lasting.1", &LastingRow { question: digest, grant: "a.b.c".into(), not_after: NOW });
     let ended = Some(Ended { ending: Ending::OutcomeUnknown, at: NOW });
     holds("use.1", &UseRow { digest, consumed_at: NOW, claim_reported: true, ended });
     let pending = PendingApproval {

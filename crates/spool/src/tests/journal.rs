@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use countersign_model::Seconds;
+use countersign_model::{Charge, Seconds};
+use serde_json::json;
 
 use super::*;
-use crate::{ConsumeError, Ending, FinishError, Finished, GrantJournal, Report};
+use crate::{ConsumeError, Ending, FinishError, Finished, GrantJournal, LastingGrant, Report};
 
 fn finished(n: u8, use_number: u32, ending: Ending) -> Finished {
     Finished { approval: approval(n), use_number, ending, at: NOW, event: None }
@@ -42,7 +43,7 @@ async fn a_use_and_its_event_are_there_after_a_restart_and_the_use_is_not_given_
     // The process is killed here.
     let spool = open(&disk.after_crash(countersign_testkit::Loss::Everything));
     assert_eq!(spool.journal().consume(consumption(1, 1)).await, Err(ConsumeError::UsedUp(1)));
-    assert_eq!(spool.journal().used(approval(1)), Ok(1));
+    assert_eq!(spool.journal().used(approval(1)), Ok((1, Vec::new())));
     let events = chained_events(&spool, &mut Chain::new(source())).await;
     assert_eq!(events[0].event().kind, kind::GRANT_CONSUMED);
     assert_eq!(events[0].event().body["use_number"], 1);
@@ -57,7 +58,7 @@ async fn a_grant_is_refused_for_another_operation_after_its_end_and_after_revoca
     let spool = open(&CrashingStorage::default());
     let journal = spool.journal();
     journal.consume(consumption(1, 5)).await.unwrap();
-    let other = Consumption { digest: Digest::of(b"other"), ..consumption(1, 5) };
+    let other = Consumption { granted: Digest::of(b"other"), ..consumption(1, 5) };
     assert!(matches!(journal.consume(other).await, Err(ConsumeError::OtherOperation(_))));
     let late = Consumption { at: LATER, ..consumption(1, 5) };
     assert_eq!(journal.consume(late).await, Err(ConsumeError::Expired(LATER)));
@@ -89,7 +90,7 @@ async fn setting_the_clock_back_after_pruning_brings_no_use_back() {
     journal.reported(approval(1), 1, Report::Outcome).await.unwrap();
     let after = LATER.plus(GrantJournal::MARGIN);
     assert_eq!(journal.prune(after).await, Ok(1));
-    assert_eq!(journal.used(approval(1)), Ok(0));
+    assert_eq!(journal.used(approval(1)), Ok((0, Vec::new())));
     // The row is gone, the clock says that the grant is good, and still it is refused.
     assert_eq!(journal.consume(consumption(1, 1)).await, Err(ConsumeError::Expired(LATER)));
     let fresh = Consumption { not_after: LATER.plus(Seconds::new(1)), ..consumption(2, 1) };
@@ -140,4 +141,55 @@ async fn the_control_plane_is_told_of_every_use_and_outcome_until_it_knows() {
     journal.reported(approval(1), 1, Report::Outcome).await.unwrap();
     let left = journal.unreported(10).unwrap();
     assert_eq!(left.iter().map(|one| one.use_number).collect::<Vec<_>>(), [2]);
+}
+
+fn charged(n: u8, amount: &str) -> Consumption {
+    let charge = Charge { amount: amount.parse().unwrap(), total: "10".parse().unwrap() };
+    let lasting = LastingGrant { question: Digest::of(&[n]), grant: format!("grant-{n}") };
+    let digest = Digest::of(amount.as_bytes());
+    Consumption { digest, charges: vec![charge], lasting: Some(lasting), ..consumption(n, 5) }
+}
+
+/// The attack is to have two operations see the same rest of a budget.
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_race_for_a_budget_no_more_is_spent_than_there_is() {
+    let spool = open(&CrashingStorage::default());
+    let racers: Vec<_> = (0..20)
+        .map(|_| {
+            let journal = spool.journal().clone();
+            tokio::spawn(async move { journal.consume(charged(1, "3.4")).await })
+        })
+        .collect();
+    let mut given = 0;
+    for racer in racers {
+        match racer.await.unwrap() {
+            Ok(_) => given += 1,
+            Err(error) => assert_eq!(error, ConsumeError::OverBudget),
+        }
+    }
+    assert_eq!(given, 2);
+    assert_eq!(spool.journal().used(approval(1)).unwrap(), (2, vec!["6.8".parse().unwrap()]));
+}
+
+#[tokio::test]
+async fn what_is_spent_and_what_lasts_is_there_after_a_crash() {
+    let disk = CrashingStorage::default();
+    let spool = open(&disk);
+    spool.journal().consume(charged(1, "7.5")).await.unwrap();
+    spool.journal().consume(consumption(2, 1)).await.unwrap();
+    let spool = open(&disk.after_crash(countersign_testkit::Loss::Everything));
+    let journal = spool.journal();
+    assert_eq!(journal.consume(charged(1, "2.51")).await, Err(ConsumeError::OverBudget));
+    let lasting = LastingGrant { question: Digest::of(&[1]), grant: "grant-1".to_owned() };
+    assert_eq!(journal.lasting(NOW).unwrap(), [(approval(1), lasting)]);
+    assert_eq!(journal.lasting(LATER).unwrap(), []);
+    assert_eq!(journal.consume(charged(1, "2.5")).await, Ok(2));
+    let events = chained_events(&spool, &mut Chain::new(source())).await;
+    let left = |number: usize| {
+        let body = &events[number].event().body;
+        (body.get("uses_left").cloned(), body.get("amounts_left").cloned())
+    };
+    assert_eq!(left(0), (Some(json!(4)), Some(json!(["2.5"]))));
+    assert_eq!(left(1), (None, None));
+    assert_eq!(left(2), (Some(json!(3)), Some(json!(["0"]))));
 }

@@ -46,7 +46,10 @@ fn consumption(n: u8, uses: u32) -> Consumption {
     Consumption {
         approval: approval(n),
         digest: Digest::of(&[n]),
+        granted: Digest::of(&[n]),
         uses,
+        charges: Vec::new(),
+        lasting: None,
         not_after: LATER,
         at: NOW,
         event: EventDraft::new(NOW, kind::GRANT_CONSUMED),

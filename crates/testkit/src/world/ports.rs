@@ -1,7 +1,7 @@
 //! Policy, audit log and journal, in memory, with faults to switch on.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -11,12 +11,12 @@ use std::{
 use countersign_gate::{
     Outcome, Snapshot,
     ports::{
-        AuditError, AuditSink, Clock, Consumption, Ended, Entropy, GrantJournal, JournalError, NoPolicy,
-        PolicySource, Standing,
+        AuditError, AuditSink, Clock, Consumption, Ended, Entropy, GrantJournal, JournalError, Lasting,
+        NoPolicy, PolicySource, Standing,
     },
     record::{Kind, Record},
 };
-use countersign_model::{ApprovalId, Timestamp};
+use countersign_model::{Amount, ApprovalId, Timestamp, amount::spend};
 use futures::{FutureExt, future::BoxFuture};
 use tokio::sync::watch;
 
@@ -152,7 +152,8 @@ impl AuditSink for FakeAudit {
 #[derive(Debug)]
 pub struct FakeJournal {
     audit: Arc<FakeAudit>,
-    used: Mutex<HashMap<ApprovalId, u32>>,
+    used: Mutex<HashMap<ApprovalId, (u32, Vec<Amount>)>>,
+    lasting: Mutex<BTreeMap<ApprovalId, (Lasting, Timestamp)>>,
     outcomes: Mutex<Vec<(ApprovalId, u32, Outcome)>>,
     revoked: Mutex<HashSet<ApprovalId>>,
     broken: AtomicBool,
@@ -163,6 +164,7 @@ impl FakeJournal {
         Self {
             audit,
             used: Mutex::default(),
+            lasting: Mutex::default(),
             outcomes: Mutex::default(),
             revoked: Mutex::default(),
             broken: AtomicBool::new(false),
@@ -172,7 +174,7 @@ impl FakeJournal {
     /// How much of a grant is used up.
     #[must_use]
     pub fn used(&self, approval: ApprovalId) -> u32 {
-        self.used.lock().unwrap().get(&approval).copied().unwrap_or(0)
+        self.used.lock().unwrap().get(&approval).map_or(0, |(used, _)| *used)
     }
 
     /// How the uses ended.
@@ -205,11 +207,14 @@ impl GrantJournal for FakeJournal {
         async move {
             self.working()?;
             let mut used = self.used.lock().unwrap();
-            let count = used.entry(consumption.approval).or_default();
-            if *count >= consumption.uses {
-                return Err(JournalError::Exhausted);
-            }
+            let (count, spent) = used.entry(consumption.approval).or_default();
+            let after = spend(spent, &consumption.charges).filter(|_| *count < consumption.uses);
+            *spent = after.ok_or(JournalError::Exhausted)?;
             *count += 1;
+            if let Some(lasting) = consumption.lasting {
+                let mut kept = self.lasting.lock().unwrap();
+                kept.entry(consumption.approval).or_insert((lasting, consumption.not_after));
+            }
             self.audit.take(consumption.record);
             Ok(*count)
         }
@@ -227,6 +232,13 @@ impl GrantJournal for FakeJournal {
     }
 
     fn standing(&self, approval: ApprovalId) -> Standing {
-        Standing { used: self.used(approval), revoked: self.revoked.lock().unwrap().contains(&approval) }
+        let (used, spent) = self.used.lock().unwrap().get(&approval).cloned().unwrap_or_default();
+        Standing { used, spent, revoked: self.revoked.lock().unwrap().contains(&approval) }
+    }
+
+    fn lasting(&self, now: Timestamp) -> Vec<(ApprovalId, Lasting)> {
+        let kept = self.lasting.lock().unwrap();
+        let live = kept.iter().filter(|(_, (_, not_after))| now < *not_after);
+        live.map(|(id, (lasting, _))| (*id, lasting.clone())).collect()
     }
 }
