@@ -29,7 +29,7 @@ const HOMES: [(&str, &[&str]); 21] = [
     ("redb", &["spool", "store", "testkit"]),
     ("regex", &["policy"]),
     ("reqwest", &["cli", "control-plane"]),
-    ("tokio-tungstenite", &["control-plane"]),
+    ("tokio-tungstenite", &["control-plane", "testkit"]),
     ("tracing-opentelemetry", &["telemetry"]),
     ("utoipa", &["control-plane"]),
     ("x509-parser", &["pki"]),

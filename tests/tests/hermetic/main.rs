@@ -9,6 +9,7 @@
 )]
 
 mod approvals;
+mod chats;
 mod crashes;
 mod decisions;
 mod grants;

@@ -11,9 +11,11 @@
 )]
 
 pub mod slack;
+mod sockets;
 pub mod teams;
 
 pub use slack::FakeSlack;
+pub use sockets::{Socket, Sockets};
 pub use teams::{FakeTeams, Signer};
 
 use std::time::Duration;
@@ -61,8 +63,12 @@ impl Held {
         self.0.send_modify(Vec::clear);
     }
 
-    async fn pass(&self, kind: &str) {
-        let is_free = |held: &Vec<String>| !held.iter().any(|one| one == kind);
-        let _ = self.0.subscribe().wait_for(is_free).await;
+    /// Waits while calls of that kind are held. Says whether they were.
+    async fn wait(&self, kind: &str) -> bool {
+        let is_held = |held: &Vec<String>| held.iter().any(|one| one == kind);
+        let mut held = self.0.subscribe();
+        let was_held = is_held(&held.borrow());
+        let _ = held.wait_for(|held| !is_held(held)).await;
+        was_held
     }
 }

@@ -92,7 +92,7 @@ impl FakeSlack {
         self.said.is_down.store(is_down, Ordering::SeqCst);
     }
 
-    /// Lets calls of that method hang: what is posted is there, what is changed is not, and nobody is told.
+    /// Lets calls of that method hang: what they post is there, what they change never is, and nobody is told.
     pub fn hold(&self, method: &str) {
         self.said.held.hold(method);
     }
@@ -135,6 +135,19 @@ impl FakeSlack {
     pub async fn until_whispered(&self, user: &str, words: &str) -> Value {
         let is_whisper = |call: &Call| call.method == "chat.postEphemeral" && call.body["user"] == user;
         self.until(|call| is_whisper(call) && call.body.to_string().contains(words)).await.body
+    }
+
+    /// What one user alone was told so far.
+    #[must_use]
+    pub fn whispers(&self, user: &str) -> Vec<Value> {
+        let calls = self.calls().into_iter().filter(|call| call.method == "chat.postEphemeral");
+        calls.map(|call| call.body).filter(|body| body["user"] == user).collect()
+    }
+
+    /// What one user alone is told next, after so much.
+    pub async fn until_next_whisper(&self, user: &str, after: usize) -> Value {
+        let next = self.said.turns.until(|| self.whispers(user).into_iter().nth(after)).await;
+        next.unwrap_or_else(|| panic!("{user} was told nothing more than {:#?}", self.whispers(user)))
     }
 
     /// The messages that say this and are in no thread, as they are now.
@@ -183,8 +196,9 @@ impl Said {
         let posted = (method == "chat.postMessage").then(|| self.post(&body));
         self.calls.lock().unwrap().push(Call { method: method.clone(), body: body.clone() });
         self.turns.turn();
-        self.held.pass(&method).await;
+        let was_held = self.held.wait(&method).await;
         match method.as_str() {
+            _ if was_held => json!({"ok": false, "error": "service_unavailable"}),
             "auth.test" => json!({"ok": true, "team_id": TEAM, "user_id": "UBOT"}),
             "chat.postMessage" => json!({"ok": true, "channel": body["channel"], "ts": posted}),
             "chat.update" => self.change(&body),

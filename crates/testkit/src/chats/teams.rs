@@ -167,7 +167,7 @@ impl FakeTeams {
         self.said.members.lock().unwrap().insert(oid.to_owned(), otherwise);
     }
 
-    /// Lets calls of that HTTP method hang: what is posted is there, what is changed is not, and nobody is told.
+    /// Lets calls of that HTTP method hang: what they post is there, what they change never is, and nobody is told.
     pub fn hold(&self, method: &Method) {
         self.said.held.hold(method.as_str());
     }
@@ -267,7 +267,9 @@ impl Said {
             body: body.clone(),
         });
         self.turns.turn();
-        self.held.pass(method.as_str()).await;
+        if self.held.wait(method.as_str()).await {
+            return StatusCode::BAD_GATEWAY.into_response();
+        }
         if method == Method::PUT {
             for (_, known) in self.activities.lock().unwrap().iter_mut().filter(|(known, _)| *known == path) {
                 known.clone_from(&body);
