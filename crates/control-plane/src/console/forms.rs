@@ -142,6 +142,15 @@ where
     }
 }
 
+/// The start of a day, in UTC; none when the field is empty.
+pub(crate) fn day(text: &str) -> Result<Option<Timestamp>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let start = format!("{text}T00:00:00Z").parse();
+    start.map(Some).map_err(|_| "A date is written like 2026-03-31.".to_owned())
+}
+
 /// The query of an address, as far as it makes sense; a page is shown without it otherwise.
 pub(crate) struct Params<T>(pub(crate) T);
 

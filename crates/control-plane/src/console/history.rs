@@ -2,14 +2,14 @@
 
 use axum::extract::State;
 use countersign_approval::Phase;
-use countersign_model::{Seconds, Timestamp};
+use countersign_model::Seconds;
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
     ConsoleState, PageError,
     card::state_tag,
-    forms::{Params, SignedIn},
+    forms::{Params, SignedIn, day},
     layout::{Frame, Place, moment, more, nothing},
     operation::headline,
     text::shown,
@@ -79,15 +79,6 @@ impl HistoryQuery {
             needs_review: false,
         })
     }
-}
-
-/// The start of a day, in UTC.
-fn day(text: &str) -> Result<Option<Timestamp>, String> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let start = format!("{text}T00:00:00Z").parse();
-    start.map(Some).map_err(|_| "A date is written like 2026-03-31.".to_owned())
 }
 
 /// The page.

@@ -7,10 +7,12 @@ mod accounts;
 mod agents;
 mod approval;
 mod assets;
+mod attention;
 mod batch;
 mod card;
 mod channels;
 mod comments;
+mod delegations;
 mod edit;
 mod error;
 mod forms;
@@ -93,6 +95,7 @@ fn pages() -> Router<ConsoleState> {
         .route("/channels", get(channels::show))
         .route("/channels/{name}/test", post(channels::test))
         .route("/policies", get(policies::list))
+        .route("/policies/attention", get(attention::show))
         .route("/policies/{revision}", get(policies::show))
         .route("/policies/{revision}/rollback", get(policies::ask_to_roll_back).post(policies::roll_back))
         .route("/settings", get(settings::show))
@@ -100,6 +103,8 @@ fn pages() -> Router<ConsoleState> {
         .route("/you/sessions/{id}/end", post(you::end_session))
         .route("/you/join/{provider}", post(oidc::join))
         .route("/you/accounts/{id}/unlink", post(you::unlink))
+        .route("/you/delegations", post(delegations::create))
+        .route("/you/delegations/{id}/revoke", post(delegations::revoke))
         .route("/you/tokens", post(you::create_token))
         .route("/you/tokens/{id}/revoke", post(you::revoke_token))
 }

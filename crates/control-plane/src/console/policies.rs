@@ -49,7 +49,12 @@ pub(crate) async fn list(
         &session,
         "Policies",
         &html! {
-            div.head { h1 { "Policies" } span.count { "every revision, newest first" } }
+            div.head {
+                h1 { "Policies" } span.count { "every revision, newest first" }
+                @if session.actor.may(Right::Policy) {
+                    a.button.small.push href="/policies/attention" { "Where attention goes" }
+                }
+            }
             @if page.items.is_empty() {
                 (nothing("No policy yet", "Nothing runs without one. Push a bundle with “countersign policy push”."))
             } @else {
@@ -310,7 +315,7 @@ pub(crate) async fn roll_back(
     }
 }
 
-fn framed(state: &ConsoleState, session: &Session, title: &str, content: &Markup) -> Markup {
+pub(crate) fn framed(state: &ConsoleState, session: &Session, title: &str, content: &Markup) -> Markup {
     let frame = Frame { title, session: Some(session), now: state.identity.now(), live: false };
     frame.page_in(Place::Policies, content)
 }

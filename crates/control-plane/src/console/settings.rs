@@ -24,7 +24,7 @@ pub(crate) async fn show(
     Ok(frame.page_in(
         Place::Settings,
         &html! {
-            div.head { h1 { "Settings" } span.count { "read-only; they are set in the configuration file" } }
+            div.head { h1 { "Settings" } span.count { "read-only; set in the configuration file" } }
             div.groups {
                 (condition(&readiness))
                 @for group in &overview.groups { (settings(group)) }
@@ -62,7 +62,7 @@ fn condition(readiness: &Readiness) -> Markup {
 fn settings(group: &SettingsGroup) -> Markup {
     html! {
         section.panel {
-            h2 { (group.title) }
+            h2 { (exact(&group.title)) }
             dl.facts.inset {
                 @for (name, value) in &group.settings { dt { code { (name) } } dd { (exact(value)) } }
             }

@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
-    ConsoleState, PageError,
+    ConsoleState, PageError, delegations,
     forms::{SignedForm, SignedIn},
     layout::{Frame, Place, csrf, moment},
     sign_in::Empty,
@@ -34,7 +34,8 @@ pub(crate) async fn show(
     page(&state, &headers, &session, None).await
 }
 
-async fn page(
+/// The page, with what did not work above it.
+pub(crate) async fn page(
     state: &ConsoleState,
     headers: &HeaderMap,
     session: &Session,
@@ -47,6 +48,7 @@ async fn page(
     // An admin's list has everybody's; this page is about one's own.
     tokens.retain(|token| token.owner == actor.person && token.revoked_at.is_none());
     let accounts = identity.linked_accounts(actor).await?;
+    let delegations = delegations::own(state, session).await?;
     Ok(framed(
         state,
         session,
@@ -57,6 +59,7 @@ async fn page(
             div.groups {
                 (standing(session))
                 (sessions_panel(&sessions, session))
+                (delegations::panel(&delegations, session, identity.now()))
                 (accounts_panel(&accounts, &identity.providers(), session))
                 (tokens_panel(&tokens, session))
             }
@@ -85,7 +88,7 @@ fn standing(session: &Session) -> Markup {
 }
 
 /// A form with nothing but a button.
-fn button(session: &Session, path: &str, name: &str, label: &str) -> Markup {
+pub(crate) fn button(session: &Session, path: &str, name: &str, label: &str) -> Markup {
     html! {
         form method="post" action=(path) {
             (csrf(session))

@@ -14,6 +14,7 @@ mod edits;
 mod exceptions;
 mod outline;
 mod overview;
+mod overview_lists;
 mod page;
 mod passkeys;
 mod policies;

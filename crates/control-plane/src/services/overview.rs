@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{MissingRight, Parts, require};
+use super::{MissingRight, Parts, overview_lists, require};
 use crate::{
     config::{Config, ConsoleConfig},
     identity::{Actor, Right},
@@ -12,7 +12,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsGroup {
     /// What they are about.
-    pub title: &'static str,
+    pub title: String,
     /// Each setting's name in the configuration, and its value in words.
     pub settings: Vec<(&'static str, String)>,
 }
@@ -30,11 +30,11 @@ impl Overview {
     pub(crate) fn of(config: &Config) -> Self {
         let or_not = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
         let yes = |value: bool| if value { "yes" } else { "no" }.to_owned();
-        let group = |title, settings| SettingsGroup { title, settings };
+        let group = |title: &str, settings| SettingsGroup { title: title.to_owned(), settings };
         let times = &config.times;
         let limits = &config.limits;
         let identity = &config.identity;
-        let groups = vec![
+        let mut groups = vec![
             group(
                 "Installation",
                 vec![
@@ -54,9 +54,11 @@ impl Overview {
                         "people",
                         if config.people.is_some() { "from a file" } else { "not from a file" }.to_owned(),
                     ),
+                    ("identity.local", yes(identity.local)),
                     ("identity.session_lifetime", identity.session_lifetime.to_string()),
                     ("identity.session_idle", identity.session_idle.to_string()),
                     ("identity.sign_in_max_age", identity.sign_in_max_age.to_string()),
+                    ("identity.automation_max_age", identity.automation_max_age.to_string()),
                 ],
             ),
             group(
@@ -77,6 +79,7 @@ impl Overview {
                 ],
             ),
         ];
+        groups.extend(overview_lists::groups(&identity.providers, &config.channels));
         Self { groups, trace_url: config.console.trace_url.clone() }
     }
 }

@@ -135,7 +135,7 @@ async fn a_viewer_is_offered_and_may_do_nothing_but_look() {
     let admin = Browser::sign_in(&stage, OWNER).await;
     assert!(
         admin.get("/agents").await.text.contains("connected")
-            && admin.get("/settings").await.is(200).text.contains("trust_domain")
+            && admin.get("/settings").await.is(200).text.contains("identity.automation_max_age")
     );
 }
 
@@ -223,4 +223,77 @@ async fn people_look_after_their_own_sessions_and_tokens_only() {
     assert!(page.contains("nightly") && !page.contains(&token), "it is shown once");
     let odd = [("csrf", csrf.as_str()), ("name", ""), ("kind", "human"), ("days", "7")];
     one.post("/you/tokens", &odd).await.is(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stand_in_is_named_for_some_days_and_taken_back() {
+    let stage = Stage::new().await;
+    let (one, two) = (Browser::sign_in(&stage, ONE).await, Browser::sign_in(&stage, TWO).await);
+    let (mine, theirs) = (one.csrf().await, two.csrf().await);
+    let id = stage.submit(deploy("payments"), "emergency").await;
+    let today = countersign_control_plane::clock::Clock::system().now().to_string();
+    let today = &today[..10];
+    let wish = |stand_in, until, reason| {
+        [
+            ("csrf", theirs.as_str()),
+            ("stand_in", stand_in),
+            ("from", today),
+            ("until", until),
+            ("reason", reason),
+        ]
+    };
+    for (wish, problem) in [
+        (wish(TWO, today, "holiday"), "somebody else than yourself"),
+        (wish("nobody@example.com", today, "holiday"), "is not known here"),
+        (wish(ONE, today, " "), "give a reason"),
+        (wish(ONE, "2099-01-01", "holiday"), "30 days at most"),
+        (wish(ONE, "soon", "holiday"), "A date is written like"),
+        (wish(ONE, "", "holiday"), "Say until when"),
+        (wish("<b>", today, "holiday"), "Nobody was named"),
+    ] {
+        let refused = two.post("/you/delegations", &wish).await.is(400).text;
+        assert!(refused.contains(problem) && !refused.contains("<b>"), "{problem}: {refused}");
+    }
+    assert!(!one.get(&format!("/approvals/{id}")).await.is(200).text.contains("value=\"approve\""));
+    two.post("/you/delegations", &wish(ONE, today, "on <b>holiday")).await.is(303);
+    let given = two.get("/you").await.is(200).text;
+    assert!(given.contains("stands in for you") && given.contains("on &lt;b&gt;holiday"), "{given}");
+    let taken = one.get("/you").await.is(200).text;
+    assert!(taken.contains("You stand in for") && taken.contains("Step down"), "{taken}");
+    // An admin's own page has their own; others have nothing to take back.
+    let admin = Browser::sign_in(&stage, OWNER).await;
+    assert!(!admin.get("/you").await.is(200).text.contains("on &lt;b&gt;holiday"));
+    let (_, rest) = given.split_once("/you/delegations/").unwrap();
+    let revoke = format!("/you/delegations/{}/revoke", rest.split('/').next().unwrap());
+    let viewer = Browser::sign_in(&stage, VIEWER).await;
+    let csrf = viewer.csrf().await;
+    viewer.post(&revoke, &[("csrf", &csrf)]).await.is(404);
+    assert!(one.get(&format!("/approvals/{id}")).await.is(200).text.contains("value=\"approve\""));
+    one.post(&revoke, &[("csrf", &mine)]).await.is(303);
+    assert!(!two.get("/you").await.is(200).text.contains("stands in for you"));
+    assert!(!one.get(&format!("/approvals/{id}")).await.is(200).text.contains("value=\"approve\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authors_see_where_attention_goes_and_what_would_make_asking_needless() {
+    let stage = Stage::new().await;
+    for person in [ONE, TWO, VIEWER] {
+        let browser = Browser::sign_in(&stage, person).await;
+        browser.get("/policies/attention").await.is(403);
+        assert!(!browser.get("/policies").await.is(200).text.contains("/policies/attention"));
+    }
+    let author = Browser::sign_in(&stage, AUTHOR).await;
+    assert!(author.get("/policies").await.is(200).text.contains("/policies/attention"));
+    assert!(author.get("/policies/attention?days=7").await.is(200).text.contains("Nobody was asked"));
+    let one = stage.token(ONE).await;
+    for _ in 0..5 {
+        let id = stage.submit(deploy("payments"), "one").await;
+        stage.vote(&id, &one, "approve").await.is(201);
+    }
+    let page = author.get("/policies/attention").await.is(200).text;
+    for expected in
+        ["By reviewer", ONE, "100 %", "approved 5 times", "would become", "Service::&quot;payments&quot;"]
+    {
+        assert!(page.contains(expected), "{expected} in {page}");
+    }
 }
