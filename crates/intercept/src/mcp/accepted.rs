@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::warn;
 
-use super::definitions::{MAX_TOOLS, changes};
+use super::{changes::changes, definitions::MAX_TOOLS};
 
 /// The longest definition of which the text is kept, to show what has changed.
 const MAX_TEXT: usize = 32 * 1024;

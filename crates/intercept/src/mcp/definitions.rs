@@ -26,8 +26,8 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use super::{
-    accepted::{Accepted, Definition, NOT_KEPT, Standing},
-    edit::Members,
+    accepted::{Accepted, Definition, Standing},
+    changes::changes,
     mirrored::{Mirrored, mirrored},
     pins::Pinned,
 };
@@ -36,8 +36,6 @@ use super::{
 pub(super) const MAX_TOOLS: usize = 4_096;
 /// The most bytes of all definitions that a server lists.
 const MAX_LISTED: usize = 4 * 1024 * 1024;
-/// The most that a reviewer is shown of one member.
-const MAX_SHOWN: usize = 2_000;
 
 /// How long a server that does not list its tools is left alone.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
@@ -214,37 +212,6 @@ impl Definitions {
     }
 }
 
-/// What differs between two definitions, member by member.
-pub(super) fn changes(before: &str, after: &str) -> Value {
-    if after == NOT_KEPT {
-        return json!(["it is too long to be shown"]);
-    }
-    let (Ok(old), Ok(new)) = (Members::parse(before), Members::parse(after)) else {
-        return json!(["its definition cannot be compared"]);
-    };
-    let names: std::collections::BTreeSet<&str> = old.names().chain(new.names()).collect();
-    let changed = names.into_iter().filter(|name| digest_of(old.get(name)) != digest_of(new.get(name)));
-    let told = changed.map(|name| match (old.get(name), new.get(name)) {
-        (Some(old), Some(new)) => format!("{name}: {} → {}", shown(old), shown(new)),
-        (None, Some(new)) => format!("{name} added: {}", shown(new)),
-        (Some(old), None) => format!("{name} removed: {}", shown(old)),
-        (None, None) => String::new(),
-    });
-    told.collect()
-}
-
-fn digest_of(raw: Option<&str>) -> Option<Digest> {
-    raw.map(|raw| Pinned::of(raw).digest)
-}
-
-fn shown(raw: &str) -> String {
-    let mut shown: String = raw.chars().take(MAX_SHOWN).collect();
-    if shown.len() < raw.len() {
-        shown.push('…');
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,8 +245,10 @@ mod tests {
             (status(&definitions, "read"), status(&definitions, "drop")),
             ("changed".into(), "new".into())
         );
-        let changes = definitions.facts("read")["changes"].to_string();
-        assert!(changes.contains("sends it away") && !changes.contains("name:"), "{changes}");
+        assert_eq!(
+            definitions.facts("read")["changes"],
+            json!([{"member": "description", "before": "Reads", "after": "Reads, and sends it away"}])
+        );
         // An approval of what it was before accepts nothing.
         definitions.accept("read", Pinned::of(READ).digest);
         assert_eq!(status(&definitions, "read"), "changed");

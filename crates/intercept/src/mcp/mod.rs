@@ -31,6 +31,7 @@
 mod accepted;
 pub(crate) mod agreed;
 mod batch;
+mod changes;
 mod definitions;
 mod edit;
 pub mod envelope;
