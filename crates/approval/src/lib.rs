@@ -46,7 +46,7 @@ pub use asking::Prompted;
 pub use edit::{ArgumentChange, Edit, EditError};
 pub use glass::{BrokenGlass, GlassReview};
 pub use grant::{Expected, GrantClaims, GrantRefusal, MetRequirement};
-pub use request::{Request, RequestError, Submission};
+pub use request::{Label, Request, RequestError, Submission};
 pub use state::{Approval, AskedAgain, CancelReason, GrantTerms, Outcome, State, Use};
 pub use status::{Phase, Progress, Status};
 pub use task::{Candidate, GrantScope, Uncovered};

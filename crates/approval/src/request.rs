@@ -88,6 +88,18 @@ pub struct Request {
     /// approve it (I3).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edited_by: Vec<PersonId>,
+    /// What the bundle that held it says of the resource by itself, whatever the operation says of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<Label>,
+}
+
+/// What policy's own entities say of a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// What it is about: an attribute, or the type of what the resource is in.
+    pub name: String,
+    /// What it says.
+    pub value: String,
 }
 
 /// Why a request cannot be opened. Each text is for the person who runs the agent.

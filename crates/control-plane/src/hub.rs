@@ -171,6 +171,7 @@ mod tests {
             requester_lease: Seconds::new(60),
             submitted_at: NOW,
             edited_by: Vec::new(),
+            labels: Vec::new(),
         };
         let (approval, _) = Approval::open(request).unwrap();
         Approval { version, state: State::Approved, ..approval }

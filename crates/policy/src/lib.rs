@@ -14,6 +14,7 @@ mod evaluate;
 mod expr;
 mod files;
 mod index;
+mod labels;
 pub mod mapping;
 pub mod narrow;
 pub mod outputs;

@@ -66,6 +66,7 @@ pub(crate) fn request(requirements: Vec<Requirement>) -> Request {
         requester_lease: Seconds::new(3_600),
         submitted_at: at(0),
         edited_by: Vec::new(),
+        labels: Vec::new(),
     }
 }
 

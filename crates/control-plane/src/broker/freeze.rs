@@ -4,7 +4,9 @@
 //! certificate's agent, what the requirements are is in the stored bundle, and what is shown must have
 //! the digest that is approved (I12).
 
-use countersign_approval::{Approval, Edit, Request, RequestError, Submission, grant::definition_digest};
+use countersign_approval::{
+    Approval, Edit, Label, Request, RequestError, Submission, grant::definition_digest,
+};
 use countersign_model::{
     AgentId, AgentName, ApprovalId, PersonId, Requirement, RequirementName, Revision, Seconds, SpiffeId,
     Timestamp, TrustDomain,
@@ -34,6 +36,8 @@ pub(crate) struct Circumstances {
     pub(crate) now: Timestamp,
     /// The request whose arguments somebody changed into these, and who has changed them so far.
     pub(crate) follows: Option<(Request, Edit)>,
+    /// What the bundle of the revision that was named says of the resource.
+    pub(crate) labels: Vec<Label>,
 }
 
 /// Why a submission is not put to people.
@@ -69,7 +73,7 @@ pub(crate) fn freeze<'a>(
 ) -> Result<Request, FreezeError> {
     let requirements = resolve(&submission, named, current)?;
     submission.provenance = submission.provenance.bounded();
-    let Circumstances { id, trust_domain, requester_lease, now, follows } = circumstances;
+    let Circumstances { id, trust_domain, requester_lease, now, follows, labels } = circumstances;
     let mut request = Request {
         id,
         submission,
@@ -81,6 +85,7 @@ pub(crate) fn freeze<'a>(
         requester_lease,
         submitted_at: now,
         edited_by: Vec::new(),
+        labels,
     };
     if let Some((from, edit)) = follows {
         if !edit.led_to(&from, &request) {
@@ -169,6 +174,7 @@ mod tests {
             requester_lease: Seconds::new(60),
             now: Timestamp::from_millis(0),
             follows: None,
+            labels: Vec::new(),
         };
         let find =
             |all: &'_ [Requirement], name: &RequirementName| all.iter().position(|one| one.name == *name);

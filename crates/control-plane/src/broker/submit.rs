@@ -1,9 +1,10 @@
 //! From a sidecar's submission to the approval that people are asked for: a new one, or the one that asks
 //! the very same already.
 
-use countersign_approval::{Approval, Edit, Input, Phase, Request, Status, Submission};
+use countersign_approval::{Approval, Edit, Input, Label, Phase, Request, Status, Submission};
 use countersign_audit::{EventDraft, kind};
-use countersign_model::{ApprovalId, SpiffeId, Timestamp};
+use countersign_model::{ApprovalId, Operation, SpiffeId, Timestamp};
+use countersign_policy::Bundle;
 use countersign_store::{By, Change, CommandError, StoreError};
 use serde_json::json;
 use tracing::Instrument;
@@ -75,6 +76,7 @@ impl Broker {
             requester_lease: self.requester_lease,
             now,
             follows,
+            labels: labels(&named.bundle, &submission.operation),
         };
         Ok(freeze::freeze(
             submission,
@@ -144,6 +146,13 @@ impl Broker {
             }
         }
     }
+}
+
+/// What a bundle says of an operation's resource.
+fn labels(bundle: &Bundle, operation: &str) -> Vec<Label> {
+    let Ok(Operation { resource, .. }) = serde_json::from_str(operation) else { return Vec::new() };
+    let labels = bundle.labels(&resource.kind, &resource.id).into_iter();
+    labels.map(|(name, value)| Label { name, value }).collect()
 }
 
 fn flood(request: &Request, kind: &'static str, now: Timestamp) -> EventDraft {

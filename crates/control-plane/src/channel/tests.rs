@@ -280,6 +280,7 @@ pub(super) fn request(n: u8) -> Request {
         requester_lease: Seconds::new(60),
         submitted_at: START,
         edited_by: Vec::new(),
+        labels: Vec::new(),
     }
 }
 

@@ -54,8 +54,11 @@ pub(crate) fn labels(target: &Target) -> Markup {
     let is_plain = |label: &&Labelled| !matches!(label.value, Shown::List(_) | Shown::Members(_));
     let (plain, nested): (Vec<_>, Vec<_>) = target.labels.iter().partition(is_plain);
     html! {
-        @if !plain.is_empty() {
+        @if !plain.is_empty() || !target.known.is_empty() {
             dl.chips {
+                @for Labelled { name, value } in &target.known {
+                    div.known title="Policy’s own entities say so." { dt { (shown(name)) } dd { (self::value(value)) } }
+                }
                 @for Labelled { name, value } in plain { div { dt { (shown(name)) } dd { (self::value(value)) } } }
             }
         }

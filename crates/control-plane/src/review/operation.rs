@@ -1,5 +1,6 @@
 //! What is to be done, from the canonical form that the digest binds (I12).
 
+use countersign_approval::Label;
 use countersign_model::Operation;
 use serde::Serialize;
 use serde_json::Value;
@@ -43,8 +44,11 @@ pub struct Target {
     pub kind: Untrusted,
     /// Its id.
     pub id: Untrusted,
-    /// What is said of it: its labels.
+    /// What the operation says of it: its labels.
     pub labels: Vec<Labelled>,
+    /// What policy's own entities say of it, whatever the operation says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<Labelled>,
 }
 
 /// A command, for an operation that is one.
@@ -117,16 +121,36 @@ impl Target {
             kind: Untrusted::exact(operation.text("/resource/type")),
             id: Untrusted::exact(operation.text("/resource/id")),
             labels: operation.labelled("/resource/properties"),
+            known: Vec::new(),
         }
+    }
+
+    /// The same, with what policy's own entities say.
+    pub(super) fn with(self, labels: &[Label]) -> Self {
+        let known = |label: &Label| Labelled {
+            name: Untrusted::exact(&label.name),
+            value: Shown::Text(Untrusted::exact(&label.value)),
+        };
+        Self { known: labels.iter().map(known).collect(), ..self }
     }
 }
 
-/// Whether the resource itself says that it belongs to production.
-pub(super) fn is_in_production(operation: &Reader<'_>) -> bool {
-    ["environment", "env", "stage"].iter().any(|name| {
-        let value = operation.text(&format!("/resource/properties/{name}"));
-        matches!(value.to_ascii_lowercase().as_str(), "production" | "prod")
-    })
+/// What says where something belongs to.
+const ENVIRONMENTS: [&str; 3] = ["environment", "env", "stage"];
+
+/// Whether the resource belongs to production, by what the operation says of it or by policy's own entities. Neither
+/// can deny what the other says.
+pub(super) fn is_in_production(operation: &Reader<'_>, labels: &[Label]) -> bool {
+    let is_production =
+        |value: &str| ["production", "prod"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    let is_environment = |name: &str| ENVIRONMENTS.iter().any(|word| name.eq_ignore_ascii_case(word));
+    let says = |name: &&str| is_production(operation.text(&format!("/resource/properties/{name}")));
+    ENVIRONMENTS.iter().any(says)
+        || labels.iter().any(|label| {
+            // An entity's type may be in a namespace.
+            let name = label.name.rsplit("::").next().unwrap_or_default();
+            is_environment(name) && is_production(&label.value)
+        })
 }
 
 impl Command {
@@ -315,8 +339,16 @@ mod tests {
     fn production_is_what_the_resource_says() {
         let says = |environment: &str| {
             let operation = json!({"resource": {"properties": {"environment": environment}}});
-            is_in_production(&Reader::new(&operation, &[]))
+            is_in_production(&Reader::new(&operation, &[]), &[])
         };
         assert!(says("Production") && says("prod") && !says("staging"));
+        // What the operation says of its resource does not outweigh what policy knows of it.
+        let harmless = json!({"resource": {"properties": {"environment": "staging"}}});
+        let knows = |name: &str, value: &str| {
+            let label = Label { name: name.to_owned(), value: value.to_owned() };
+            is_in_production(&Reader::new(&harmless, &[]), &[label])
+        };
+        assert!(knows("environment", "production") && knows("Acme::Environment", "Prod"));
+        assert!(!knows("environment", "test") && !knows("team", "production"));
     }
 }

@@ -266,6 +266,7 @@ impl FakeControl {
             submitted_at: now,
             edited_by,
             submission,
+            labels: Vec::new(),
         };
         let (approval, _) = Approval::open(request).map_err(|error| refused(error.to_string()))?;
         let status = self.status(&approval);

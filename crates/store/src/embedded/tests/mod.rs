@@ -136,6 +136,7 @@ fn request(n: u8, id: u8) -> Request {
         requester_lease: Seconds::new(60),
         submitted_at: NOW,
         edited_by: Vec::new(),
+        labels: Vec::new(),
     }
 }
 
