@@ -6,7 +6,8 @@
 import { createRequire } from "node:module";
 import { spawn } from "node:child_process";
 import path from "node:path";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 
 const require = createRequire(path.join(process.cwd(), "package.json"));
 const { chromium } = require("playwright-core");
@@ -64,12 +65,25 @@ const bucket = (principal) => ({
   Statement: [{ Effect: "Allow", Principal: principal, Action: "s3:GetObject", Resource: "arn:aws:s3:::invoices/*" }],
 });
 
+const publish = (page) =>
+  operation("publish", { page, language: "en" }, { type: "Site", id: "docs" }, { provenance: { reason: "The page is out of date" } });
+
 const running = [];
-function run(args, input) {
+function start(args) {
   const env = { ...process.env, COUNTERSIGN_SOCKET: dev.check_socket };
   const child = spawn(process.env.COUNTERSIGN, args, { env, stdio: ["pipe", "ignore", "ignore"] });
-  child.stdin.end(input);
   running.push(child);
+  return child;
+}
+const run = (args, input) => start(args).stdin.end(input);
+
+// A tool call through the relay, whose arguments a reviewer can change.
+function call_tool(name, args) {
+  const folder = mkdtempSync(path.join(tmpdir(), "runbooks-"));
+  const server = [process.env.COUNTERSIGN, "demo-files", "--root", folder];
+  const client = start(["mcp", "--name", "runbooks", "--patience", "600", "--", ...server]);
+  const params = { name, arguments: args };
+  client.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params })}\n`);
 }
 
 async function stage() {
@@ -86,6 +100,11 @@ async function stage() {
       { provenance: { reason: "The customer asked for it twice" } }),
   );
   await vote(reviewers[0], refused, "deny", "No return was booked for this order");
+
+  // What is always approved, for the report on attention; the last of them is not used yet.
+  for (const page of ["install", "upgrade", "policies", "channels", "passkeys"]) {
+    await vote(reviewers[0], await ask(publish(page)), "approve", "Reads well");
+  }
 
   await ask(release());
   await ask(operation(
@@ -109,10 +128,15 @@ async function stage() {
       new_string: "fn refund(order: &Order) -> Money {\n    let fee = (order.total * 0.02).round_to_cents();\n    // Nobody pays to get their money back.\n    (order.total - fee).max(Money::ZERO)\n}\n",
     },
   }));
+  call_tool("write_file", {
+    path: "payments/failover.md",
+    content: "# Failover\n\n1. Drain the primary for 10 minutes.\n2. Promote the replica.\n",
+    overwrite: true,
+  });
   run(["exec", "--", "git", "push", "--force", "origin", "main"], "");
   for (let waited = 0; waited < 300; waited += 1) {
     const { items } = await api(reviewers[0], "GET", "/api/v1/approvals?state=pending");
-    if (items.length >= 5) return;
+    if (items.length >= 6) return;
     await new Promise((done) => setTimeout(done, 100));
   }
   throw new Error("not everything that was asked is pending");
@@ -168,7 +192,56 @@ async function visit(page, name, at) {
   await look(page, name);
 }
 
+// What people say about a request, and an agent’s owner who cannot decide about it.
+async function talk(id) {
+  const comment = (token, text) => api(token, "POST", `/api/v1/approvals/${id}/comments`, { comment: text });
+  await comment(reviewers[1], "Is the migration of OPS-1482 done? The new rounding reads its column.");
+  await comment(dev.admin_token, "Yes, since this morning, in both regions.\nThe runbook is linked in the ticket.");
+}
+
+// Another set of arguments, looked over and sent; then what became of it.
+async function changeArguments(id) {
+  await visit(reviewer, "edit", `/approvals/${id}/edit`);
+  const text = await reviewer.getByLabel(/arguments/i).inputValue();
+  const look = () => reviewer.getByRole("button", { name: "Look over the changes" }).click();
+  await reviewer.getByLabel(/arguments/i).fill(text.replace("true", "maybe"));
+  await look();
+  await reviewer.getByText("This is not acceptable JSON").waitFor();
+  await look_at("edit-problem");
+  await reviewer.getByLabel(/arguments/i).fill(text.replace("10 minutes", "30 minutes"));
+  await look();
+  await reviewer.getByText("like this?").waitFor();
+  await look_at("edit-preview");
+  await reviewer.getByRole("button", { name: "Change them" }).click();
+  await reviewer.getByText("A reviewer changed the arguments").waitFor();
+  await look_at("approval-edited");
+}
+const look_at = (name) => look(reviewer, name);
+
+// Asked twice, done, and reviewed by somebody else.
+async function breakGlass(id) {
+  await visit(reviewer, "glass", `/approvals/${id}/break-glass`);
+  await reviewer.getByLabel(/why it cannot wait/i).fill("Refunds fail for every customer, and nobody else answers the pager.");
+  await reviewer.getByRole("button", { name: /go on/i }).click();
+  await reviewer.getByText("Approve this alone, now?").waitFor();
+  await look_at("glass-again");
+  await reviewer.getByRole("button", { name: /yes, break the glass/i }).click();
+  await reviewer.getByText("waits for a review").waitFor();
+  await look_at("approval-glass");
+  const other = await signIn(reviewers[1]);
+  await visit(other, "inbox-review", "/");
+  await visit(other, "approval-review", `/approvals/${id}`);
+  await other.getByLabel(/what you find/i).fill("It was. The pager has two more people on it from tonight on.");
+  await other.getByRole("button", { name: /close the review/i }).click();
+  await other.getByText("reviewed", { exact: true }).waitFor();
+  await look(other, "approval-reviewed");
+  await other.context().close();
+}
+
 await stage();
+await api(reviewers[0], "POST", "/api/v1/delegations", {
+  stand_in: dev.reviewers[1].name, until: new Date(Date.now() + 7 * 86_400_000).toISOString(), reason: "on holiday",
+});
 const admin = await signIn(dev.admin_token);
 const reviewer = await signIn(reviewers[0]);
 
@@ -180,6 +253,14 @@ await visit(reviewer, "approval", `/approvals/${find("deploy")}`);
 await visit(reviewer, "approval-policy", `/approvals/${find("put-bucket-policy")}`);
 await visit(reviewer, "approval-edit", `/approvals/${find("Agent::edit")}`);
 await visit(reviewer, "approval-hostile", `/approvals/${find("refund")}`);
+await talk(find("deploy"));
+await visit(reviewer, "approval-comments", `/approvals/${find("deploy")}`);
+await changeArguments(find("Mcp::tools/call"));
+await breakGlass(await ask(deploy("1.4.3", { reason: "The error rate doubled after 1.4.1", model: "model-x" })));
+const published = (await api(reviewers[0], "GET", "/api/v1/approvals?state=approved")).items[0].id;
+await visit(reviewer, "approval-revocable", `/approvals/${published}`);
+await visit(reviewer, "approval-revoke", `/approvals/${published}/revoke`);
+await visit(reviewer, "you-stand-ins", "/you");
 await visit(reviewer, "batch", `/batch?id=${find("refund")}&id=${find("deploy")}`);
 for (const [name, at] of JSON.parse(process.env.PAGES)) await visit(admin, name, at);
 // The pictures of the README: what fits one screen.
@@ -213,7 +294,7 @@ tell("story", { decision: decided.decision });
 
 await reviewer.goto(`${dev.api}/settings`);
 await look(reviewer, "forbidden");
-complaints.splice(0, complaints.length, ...complaints.filter((text) => !/40[34]/.test(text)));
+complaints.splice(0, complaints.length, ...complaints.filter((text) => !/40[034]/.test(text)));
 
 tell("done", { complaints });
 await browser.close();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{counterparts, script};
 
 /// The pages that an admin sees besides requests, by the names of their pictures.
-const PAGES: [(&str, &str); 14] = [
+const PAGES: [(&str, &str); 15] = [
     ("you", "/you"),
     ("passkeys", "/passkeys"),
     ("channels", "/channels"),
@@ -26,6 +26,7 @@ const PAGES: [(&str, &str); 14] = [
     ("agent-revoke", "/agents/dev-agent/revoke"),
     ("policies", "/policies"),
     ("policy", "/policies/1?tests=1"),
+    ("attention", "/policies/attention"),
     ("policy-rollback", "/policies/1/rollback"),
     ("settings", "/settings"),
     ("missing", "/approvals/01990000-0000-7000-8000-000000000000"),

@@ -162,7 +162,7 @@ fn changed(edited: &Edited) -> Markup {
                     strong { (shown(&edited.by)) } " " span.quiet.small { (moment(edited.at)) }
                     @if let Some(reason) = &edited.reason { ": " (shown(reason)) }
                 }
-                (difference(&edited.difference))
+                @for one in &edited.differences { (difference(one)) }
                 @match edited.led_to {
                     Some(id) => p { a href={ "/approvals/" (id) } { "The request that came of it" } },
                     None => p.quiet.small { "Earlier votes are void. Policy decides anew; a request that comes of it is shown here." },

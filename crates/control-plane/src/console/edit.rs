@@ -59,8 +59,7 @@ impl Editable {
 
     /// The changes that a text makes, or what is wrong with it in words for whoever wrote it.
     fn changes(&self, text: &str) -> Result<Vec<ArgumentChange>, String> {
-        let value =
-            strict_json::parse(text.as_bytes()).map_err(|error| format!("This is not JSON: {error}."))?;
+        let value = strict_json::parse(text.as_bytes()).map_err(|error| format!("This is {error}."))?;
         let Value::Object(arguments) = value else {
             return Err("The arguments are a JSON object: they begin with { and end with }.".to_owned());
         };
@@ -191,12 +190,10 @@ fn rows(text: &str) -> usize {
 }
 
 fn preview(editable: &Editable, session: &Session, draft: &Draft, changes: &[ArgumentChange]) -> Markup {
-    let edited = edit::apply(&editable.operation, changes, &[]).unwrap_or_default();
-    let new = edited.pointer(edit::ARGUMENTS).unwrap_or(&Value::Null);
-    let old = Value::Object(editable.arguments.clone());
+    let differences = Difference::of_changes(&editable.operation, changes);
     html! {
         h1 { "Change the arguments like this?" }
-        div.gap { (difference(&Difference::of_arguments(&old, new))) }
+        div.gap.stack { @for one in &differences { (difference(one)) } }
         (consequences())
         form.form method="post" action={ "/approvals/" (editable.review.id) "/edit" } {
             (csrf(session))

@@ -3,6 +3,7 @@
 //!
 //! Both sides are in what the digest binds (I12), and stay among the arguments as well.
 
+use countersign_approval::{ArgumentChange, edit::ARGUMENTS};
 use countersign_model::Object;
 use serde::Serialize;
 use serde_json::Value;
@@ -196,10 +197,20 @@ impl Difference {
         Self { of: Some(Untrusted::exact(name)), ..compare(old, new) }
     }
 
-    /// What differs between two sets of arguments.
+    /// What changes of an operation's arguments would change, argument by argument.
     #[must_use]
-    pub fn of_arguments(old: &Value, new: &Value) -> Self {
-        Self::between("arguments", &document(old), &document(new))
+    pub fn of_changes(operation: &Value, changes: &[ArgumentChange]) -> Vec<Self> {
+        let one = |change: &ArgumentChange| {
+            let old = operation.pointer(&change.pointer).unwrap_or(&Value::Null);
+            // Texts are compared as they read; anything else as JSON, which tells it from a text.
+            let side = |value: &Value| match (old, &change.value) {
+                (Value::String(_), Value::String(_)) => document(value),
+                _ => serde_json::to_string_pretty(value).unwrap_or_default(),
+            };
+            let name = change.pointer.strip_prefix(ARGUMENTS).unwrap_or(&change.pointer);
+            Self::between(name.trim_start_matches('/'), &side(old), &side(&change.value))
+        };
+        changes.iter().map(one).collect()
     }
 
     fn push(&mut self, fate: Fate, line: &str, is_unbroken: bool) {
@@ -279,6 +290,18 @@ mod tests {
         assert!(shown(&found[0]).iter().any(|line| line.starts_with('+') && line.contains("\"*\"")));
         let operation = json!({"context": {"tool": {"changes": [{"member": "description", "before": "a", "after": "b"}]}}});
         assert_eq!(shown(&of(&operation)[0]), ["-a", "+b"]);
+    }
+
+    #[test]
+    fn a_change_of_an_argument_reads_as_it_is_written() {
+        let operation = json!({"action": {"properties": {"text": "a\nb\n", "deep": [{"amount": 5}]}}});
+        let change =
+            |pointer: &str, value: Value| ArgumentChange { pointer: format!("{ARGUMENTS}{pointer}"), value };
+        let changes = [change("/text", json!("a\nc\n")), change("/deep/0/amount", json!("5"))];
+        let found = Difference::of_changes(&operation, &changes);
+        assert_eq!(shown(&found[0]), [" a", "-b", "+c"]);
+        assert_eq!(found[1].of.as_ref().unwrap().one_line(99), "deep/0/amount");
+        assert_eq!(shown(&found[1]), ["-5", "+\"5\""]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a reviewer made of a request's arguments, instead of voting on it.
 
-use countersign_approval::{Edit, edit};
+use countersign_approval::Edit;
 use countersign_model::{ApprovalId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -17,24 +17,19 @@ pub struct Edited {
     /// When.
     pub at: Timestamp,
     /// What they changed.
-    pub difference: Difference,
+    pub differences: Vec<Difference>,
     /// The request that came of it, if policy holds that one, too, and it is not long ago.
     pub led_to: Option<ApprovalId>,
 }
 
 impl Edited {
     pub(super) fn of(edit: &Edit, operation: &Value, led_to: Option<ApprovalId>) -> Self {
-        let edited = edit::apply(operation, &edit.changes, &[]).unwrap_or_default();
         Self {
             by: person(&edit.by),
             reason: edit.reason.as_deref().map(Untrusted::prose),
             at: edit.at,
-            difference: Difference::of_arguments(arguments(operation), arguments(&edited)),
+            differences: Difference::of_changes(operation, &edit.changes),
             led_to,
         }
     }
-}
-
-fn arguments(operation: &Value) -> &Value {
-    operation.pointer(edit::ARGUMENTS).unwrap_or(&Value::Null)
 }

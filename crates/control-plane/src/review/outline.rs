@@ -97,6 +97,10 @@ impl Review {
             lines.push(vec![ours("PRODUCTION")]);
         }
         lines.extend(labelled(&self.target.labels));
+        lines.extend(labelled(&self.target.known).into_iter().map(|mut line| {
+            line.push(ours(" (policy says)"));
+            line
+        }));
         lines
     }
 

@@ -110,7 +110,10 @@ pub(super) fn needs(approval: &Approval) -> Vec<Need> {
             name: requirement.name.to_string(),
             quorum: requirement.quorum,
             have,
-            words: still_needed(requirement, have, reviewers) + &later(approval, requirement),
+            words: match &approval.glass {
+                Some(_) if have < requirement.quorum => "met by breaking the glass".to_owned(),
+                _ => still_needed(requirement, have, reviewers) + &later(approval, requirement),
+            },
             is_open: approval.is_open(requirement),
         }
     };

@@ -55,6 +55,7 @@ fn approval(number: u8, operation: Value, provenance: Provenance) -> Approval {
         requester_lease: Seconds::new(60),
         submitted_at: NOW,
         edited_by: Vec::new(),
+        labels: Vec::new(),
     };
     Approval::open(request).unwrap().0
 }

@@ -56,7 +56,12 @@ async fn the_glass_is_broken_after_two_questions_and_reviewed_by_somebody_else()
     two.post(&review, &finding(theirs.as_str())).await.is(303);
     assert_eq!(view(&stage, &id).await["glass"]["review"]["by"], TWO);
     let told = one.get(&page).await.is(200).text;
-    assert!(told.contains("reviewed that, by console") && told.contains("right, and in time"), "{told}");
+    assert!(
+        told.contains("met by breaking the glass")
+            && told.contains("reviewed that, by console")
+            && told.contains("right, and in time"),
+        "{told}"
+    );
     assert!(!two.get("/").await.is(200).text.contains("waiting for review"));
 }
 
@@ -116,12 +121,12 @@ async fn arguments_are_changed_after_they_were_looked_over() {
         json!({"amount": amount, "note": "p\u{202e}aid", "to": {"iban": iban, "name": "x"}}).to_string()
     };
     for (text, problem) in [
-        ("{\"amount\": 5,", "This is not JSON"),
+        ("{\"amount\": 5,", "This is not acceptable JSON"),
         ("[]", "begin with {"),
         (&arguments(json!(500), "[redacted]"), "Nothing is changed"),
         (&arguments(json!(5), "DE00"), "is redacted"),
         ("{\"amount\": 5}", "is missing"),
-        ("{\"amount\": 1, \"amount\": 5}", "This is not JSON"),
+        ("{\"amount\": 1, \"amount\": 5}", "This is not acceptable JSON"),
     ] {
         let fields = [("csrf", csrf.as_str()), ("arguments", text), ("step", "done")];
         let refused = one.post(&at, &fields).await.is(400).text;

@@ -297,3 +297,21 @@ async fn authors_see_where_attention_goes_and_what_would_make_asking_needless() 
         assert!(page.contains(expected), "{expected} in {page}");
     }
 }
+
+/// An agent that says otherwise of its target does not take the red label off it.
+#[tokio::test(flavor = "multi_thread")]
+async fn production_is_what_policy_says_it_is() {
+    let stage = Stage::new().await;
+    let mut harmless = deploy("vault");
+    harmless["resource"]["properties"] = serde_json::json!({"environment": "staging"});
+    let vault = stage.submit(harmless, "one").await;
+    let other = stage.submit(deploy("search"), "one").await;
+    let one = Browser::sign_in(&stage, ONE).await;
+    let page = one.get(&format!("/approvals/{vault}")).await.is(200).text;
+    assert!(page.contains("class=\"tag production\"") && page.contains("billing"), "{page}");
+    let page = one.get(&format!("/approvals/{other}")).await.is(200).text;
+    assert!(!page.contains("class=\"tag production\""), "{page}");
+    let token = stage.token(ONE).await;
+    let outline = stage.get(&format!("/api/v1/approvals/{vault}/outline"), &token).await.is(200).json();
+    assert_eq!(outline["production"], true);
+}

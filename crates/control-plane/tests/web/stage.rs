@@ -331,6 +331,8 @@ fn hello() -> Hello {
 pub(crate) fn bundle() -> Value {
     json!({"note": "first", "files": {
         "bundle.toml": "name = \"test\"\nlease = \"1h\"\n",
+        "entities.json": "[{\"uid\": {\"type\": \"Service\", \"id\": \"vault\"}, \"attrs\": {\"team\": \"billing\"}, \
+            \"parents\": [{\"type\": \"Environment\", \"id\": \"production\"}]}]",
         "approvals.toml": "[requirements.one]\nreviewers = [\"*\"]\nquorum = 1\n\n\
             [requirements.two]\nreviewers = [\"group:sre\"]\nquorum = 2\n\n\
             [requirements.at-console]\nreviewers = [\"*\"]\nassurance = \"console\"\n\n\
