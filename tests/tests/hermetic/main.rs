@@ -20,3 +20,4 @@ mod mcp;
 mod offline;
 mod self_approval;
 mod stdio;
+mod tasks;
