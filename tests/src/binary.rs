@@ -32,11 +32,13 @@ fn build() -> PathBuf {
         Some("release") => "release",
         _ => "dev",
     };
+    // Nor are the features others than those that the tests themselves were built with.
+    let features = if cfg!(feature = "counterparts") { "countersign-tests/counterparts" } else { "" };
     let built = Command::new(env!("CARGO"))
         // With the tests, so that features are unified as `cargo test --workspace` has them, and what it
         // has built serves here, too.
         .args(["build", "--quiet", "--offline", "--workspace", "--bins", "--tests", "--profile", profile])
-        .arg("--target-dir")
+        .args(["--features", features, "--target-dir"])
         .arg(target)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .status()

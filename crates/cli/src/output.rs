@@ -6,7 +6,10 @@ use std::{
 };
 
 use countersign_model::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::api::Page;
 
 /// How a text looks on a terminal that has colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,11 +122,50 @@ pub(crate) fn print_json<T: Serialize>(value: &T) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prints what came of something: as it is for programs, in words for people.
+pub(crate) fn tell(as_json: bool, answer: &Value, words: &str) -> anyhow::Result<()> {
+    if as_json {
+        return print_json(answer);
+    }
+    println!("{words}");
+    Ok(())
+}
+
+/// Prints a page of a list: as it is for programs, as a table for people. `row` gets the time of now, too.
+pub(crate) fn list<T: DeserializeOwned>(
+    as_json: bool,
+    page: &Page<Value>,
+    head: &[&'static str],
+    if_empty: &str,
+    row: impl Fn(&T, Timestamp) -> Vec<Cell>,
+) -> anyhow::Result<()> {
+    if as_json {
+        return print_json(page);
+    }
+    let (now, mut table) = (now(), Table::new(head));
+    for item in &page.items {
+        table.row(row(&serde_json::from_value(item.clone())?, now));
+    }
+    print!("{}", table.render(Paint::stdout(), if_empty));
+    more(page.next.as_deref());
+    Ok(())
+}
+
+/// What to say below a list when it goes on.
+pub(crate) fn more(next: Option<&str>) {
+    if let Some(next) = next {
+        println!("… there is more: --cursor {next}");
+    }
+}
+
+/// What stands in a table, and in which style.
+pub(crate) type Cell = (String, Option<Style>);
+
 /// A table without lines: a head, rows, columns two spaces apart.
 #[derive(Debug)]
 pub(crate) struct Table {
     head: Vec<&'static str>,
-    rows: Vec<Vec<(String, Option<Style>)>>,
+    rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
@@ -132,7 +174,7 @@ impl Table {
     }
 
     /// Adds a row.
-    pub(crate) fn row(&mut self, cells: Vec<(String, Option<Style>)>) {
+    pub(crate) fn row(&mut self, cells: Vec<Cell>) {
         self.rows.push(cells);
     }
 
@@ -158,12 +200,7 @@ impl Table {
     }
 }
 
-fn line(
-    text: &mut String,
-    cells: impl Iterator<Item = (String, Option<Style>)>,
-    widths: &[usize],
-    paint: Paint,
-) {
+fn line(text: &mut String, cells: impl Iterator<Item = Cell>, widths: &[usize], paint: Paint) {
     let mut line = String::new();
     for ((cell, style), width) in cells.zip(widths) {
         let padding = " ".repeat(width.saturating_sub(cell.chars().count()) + 2);
@@ -176,12 +213,12 @@ fn line(
 }
 
 /// A cell without a style.
-pub(crate) fn cell(text: &str) -> (String, Option<Style>) {
+pub(crate) fn cell(text: &str) -> Cell {
     (plain(text), None)
 }
 
 /// A cell for a state, in its style.
-pub(crate) fn state_cell(state: &str) -> (String, Option<Style>) {
+pub(crate) fn state_cell(state: &str) -> Cell {
     (plain(state), Some(style_of(state)))
 }
 

@@ -8,11 +8,10 @@ use countersign_model::{AgentName, PersonId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{PageArguments, more};
+use super::PageArguments;
 use crate::{
-    api::Page,
     cli::Common,
-    output::{Paint, Style, Table, cell, distance, now, plain, print_json, state_cell},
+    output::{Cell, Paint, Style, Table, cell, distance, list, now, plain, print_json, state_cell},
 };
 
 /// Adds, lists, shows and revokes agents.
@@ -90,17 +89,8 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
             show_token(common, &added)?;
         }
         What::List(page) => {
-            let list: Page<Value> = api.get("/api/v1/agents", &page.query()).await?;
-            if common.json {
-                print_json(&list)?;
-            } else {
-                print!(
-                    "{}",
-                    table(&list.items)?
-                        .render(Paint::stdout(), "no agents; add one with `countersign agents add`")
-                );
-                more(list.next.as_deref());
-            }
+            let page = api.get("/api/v1/agents", &page.query()).await?;
+            list(common.json, &page, &HEAD, "no agents; add one with `countersign agents add`", row)?;
         }
         What::Show { name } => {
             let agent: Value = api.get(&format!("/api/v1/agents/{name}"), &[]).await?;
@@ -130,28 +120,24 @@ fn show_token(common: &Common, added: &Value) -> Result<()> {
     Ok(())
 }
 
-fn table(agents: &[Value]) -> Result<Table> {
-    let now = now();
-    let mut table =
-        Table::new(&["NAME", "STATE", "LINK", "REVISION", "LEASE", "SEEN", "UNSHIPPED", "WAITING", "OWNER"]);
-    for agent in agents {
-        let agent: Agent = serde_json::from_value(agent.clone())?;
-        let moment = |at: Option<Timestamp>| at.map_or("–".to_owned(), |at| distance(at, now));
-        let number = |number: Option<u64>| number.map_or("–".to_owned(), |number| number.to_string());
-        let (link, style) = if agent.connected { ("up", Style::Good) } else { ("down", Style::Dim) };
-        table.row(vec![
-            cell(agent.name.as_str()),
-            state_cell(&agent.state),
-            (link.to_owned(), Some(style)),
-            cell(&number(agent.revision)),
-            cell(&moment(agent.lease_ends)),
-            cell(&moment(agent.last_seen)),
-            cell(&number(agent.spool_depth)),
-            cell(&number(agent.pending.map(u64::from))),
-            cell(&agent.owner),
-        ]);
-    }
-    Ok(table)
+const HEAD: [&str; 9] =
+    ["NAME", "STATE", "LINK", "REVISION", "LEASE", "SEEN", "UNSHIPPED", "WAITING", "OWNER"];
+
+fn row(agent: &Agent, now: Timestamp) -> Vec<Cell> {
+    let moment = |at: Option<Timestamp>| at.map_or("–".to_owned(), |at| distance(at, now));
+    let number = |number: Option<u64>| number.map_or("–".to_owned(), |number| number.to_string());
+    let (link, style) = if agent.connected { ("up", Style::Good) } else { ("down", Style::Dim) };
+    vec![
+        cell(agent.name.as_str()),
+        state_cell(&agent.state),
+        (link.to_owned(), Some(style)),
+        cell(&number(agent.revision)),
+        cell(&moment(agent.lease_ends)),
+        cell(&moment(agent.last_seen)),
+        cell(&number(agent.spool_depth)),
+        cell(&number(agent.pending.map(u64::from))),
+        cell(&agent.owner),
+    ]
 }
 
 fn show(common: &Common, agent: &Value) -> Result<()> {
@@ -159,7 +145,9 @@ fn show(common: &Common, agent: &Value) -> Result<()> {
         return print_json(agent);
     }
     let paint = Paint::stdout();
-    print!("{}", table(std::slice::from_ref(agent))?.render(paint, ""));
+    let mut table = Table::new(&HEAD);
+    table.row(row(&serde_json::from_value(agent.clone())?, now()));
+    print!("{}", table.render(paint, ""));
     let text = |name| agent.get(name).and_then(Value::as_str).map(plain);
     let until =
         text("svid_expires_at").map(|until| format!(", certificate until {until}")).unwrap_or_default();

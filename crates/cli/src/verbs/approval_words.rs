@@ -11,7 +11,7 @@ use super::approvals::Approval;
 use crate::{
     api::{Api, Page},
     cli::Common,
-    output::{Paint, plain, print_json, style_of},
+    output::{Paint, plain, print_json, style_of, tell},
 };
 
 /// How many approvals are decided in one go.
@@ -108,27 +108,19 @@ pub(super) async fn cast_several(
 pub(super) async fn break_glass(common: &Common, api: &Api, wish: BreakGlass) -> Result<()> {
     let path = format!("/api/v1/approvals/{}/break-glass", wish.id);
     let approval: Value = api.post(&path, &json!({"reason": wish.reason})).await?;
-    say(common, &approval, "approved alone; somebody else has to review it")
+    tell(common.json, &approval, "approved alone; somebody else has to review it")
 }
 
 pub(super) async fn review(common: &Common, api: &Api, saying: Saying) -> Result<()> {
     let path = format!("/api/v1/approvals/{}/glass-reviews", saying.id);
     let approval: Value = api.post(&path, &json!({"comment": saying.text})).await?;
-    say(common, &approval, "reviewed")
+    tell(common.json, &approval, "reviewed")
 }
 
 pub(super) async fn comment(common: &Common, api: &Api, saying: Saying) -> Result<()> {
     let path = format!("/api/v1/approvals/{}/comments", saying.id);
     let comment: Value = api.post(&path, &json!({"comment": saying.text})).await?;
-    say(common, &comment, "said")
-}
-
-fn say(common: &Common, answer: &Value, done: &str) -> Result<()> {
-    if common.json {
-        return print_json(answer);
-    }
-    println!("{done}");
-    Ok(())
+    tell(common.json, &comment, "said")
 }
 
 pub(super) async fn comments(common: &Common, api: &Api, id: ApprovalId) -> Result<()> {

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use super::{
     PageArguments,
     approval_words::{self, BreakGlass, Saying},
-    inbox, more,
+    inbox,
 };
 use crate::{
-    api::{Api, Page},
+    api::Api,
     cli::Common,
     exit,
-    output::{Paint, Style, Table, cell, distance, now, plain, print_json, short, state_cell, style_of},
+    output::{Cell, Paint, Style, cell, distance, list, now, plain, print_json, short, state_cell, style_of},
 };
 
 /// Lists, shows, decides and follows approvals.
@@ -269,7 +269,8 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
             query.extend(text.map(|text| ("text", text)));
             query.extend(from.map(|from| ("from", from.to_string())));
             query.extend(until.map(|until| ("until", until.to_string())));
-            list(common, &api.get("/api/v1/approvals", &query).await?)?;
+            let page = api.get("/api/v1/approvals", &query).await?;
+            list(common.json, &page, &HEAD, "no approvals", row)?;
         }
         What::Show { id } => show(common, &api.get(&format!("/api/v1/approvals/{id}"), &[]).await?)?,
         What::Approve(vote) => cast(common, &api, "approve", vote).await?,
@@ -335,28 +336,18 @@ fn end(common: &Common, approval: &Value) -> Result<()> {
     Ok(())
 }
 
-fn list(common: &Common, list: &Page<Value>) -> Result<()> {
-    if common.json {
-        return print_json(list);
-    }
-    let now = now();
-    let mut table = Table::new(&["ID", "STATE", "AGENT", "WHAT", "NEEDS", "LEFT"]);
-    for approval in &list.items {
-        let approval: Approval = serde_json::from_value(approval.clone())?;
-        let left =
-            if approval.state == "pending" { distance(approval.decide_by, now) } else { "–".to_owned() };
-        table.row(vec![
-            cell(&approval.id.to_string()),
-            state_cell(&approval.state),
-            cell(&approval.agent),
-            cell(&short(&what(&approval.operation), 60)),
-            cell(&needs(&approval.requirements)),
-            cell(&left),
-        ]);
-    }
-    print!("{}", table.render(Paint::stdout(), "no approvals"));
-    more(list.next.as_deref());
-    Ok(())
+const HEAD: [&str; 6] = ["ID", "STATE", "AGENT", "WHAT", "NEEDS", "LEFT"];
+
+fn row(approval: &Approval, now: Timestamp) -> Vec<Cell> {
+    let left = if approval.state == "pending" { distance(approval.decide_by, now) } else { "–".to_owned() };
+    vec![
+        cell(&approval.id.to_string()),
+        state_cell(&approval.state),
+        cell(&approval.agent),
+        cell(&short(&what(&approval.operation), 60)),
+        cell(&needs(&approval.requirements)),
+        cell(&left),
+    ]
 }
 
 async fn cast(common: &Common, api: &Api, decision: &str, vote: Vote) -> Result<()> {

@@ -18,12 +18,12 @@ use countersign_model::{ApprovalId, Timestamp};
 use futures::StreamExt as _;
 use serde_json::Value;
 
-use super::{PageArguments, more};
+use super::PageArguments;
 use crate::{
     api::{Api, Page},
     cli::Common,
     exit,
-    output::{Paint, Style, plain, print_json, short},
+    output::{Paint, Style, more, plain, print_json, short},
 };
 
 /// How often the log is asked for more while it is followed.

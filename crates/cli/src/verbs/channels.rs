@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Api, Page},
+    api::Api,
     cli::Common,
-    output::{Paint, Style, Table, cell, distance, now, plain, print_json},
+    output::{Cell, Style, cell, distance, list, plain, tell},
 };
 
 /// Shows where reviewers are told, and tests it.
@@ -59,34 +59,29 @@ struct Channel {
 pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCode> {
     let api = common.api()?;
     match arguments.what {
-        What::List => list(common, &api.get("/api/v1/channels", &[]).await?)?,
+        What::List => {
+            let page = api.get("/api/v1/channels", &[]).await?;
+            list(common.json, &page, &HEAD, "no channels but the console, which always has everything", row)?;
+        }
         What::Test { name, room } => test(common, &api, &name, room).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(common: &Common, list: &Page<Value>) -> Result<()> {
-    if common.json {
-        return print_json(list);
-    }
-    let now = now();
-    let mut table = Table::new(&["NAME", "KIND", "STATE", "BACKLOG", "LAST TAKEN", "ROOMS", "LAST ERROR"]);
-    for channel in &list.items {
-        let channel: Channel = serde_json::from_value(channel.clone())?;
-        let style = if channel.state == "healthy" { Style::Good } else { Style::Bad };
-        let since = channel.degraded_since.map(|since| format!(" for {}", since_then(since, now)));
-        table.row(vec![
-            cell(&channel.name),
-            cell(&channel.kind),
-            (plain(&format!("{}{}", channel.state, since.unwrap_or_default())), Some(style)),
-            cell(&channel.backlog.to_string()),
-            cell(&channel.last_success.map_or("–".to_owned(), |last| distance(last, now))),
-            cell(&channel.rooms.join(", ")),
-            cell(channel.last_error.as_deref().unwrap_or("–")),
-        ]);
-    }
-    print!("{}", table.render(Paint::stdout(), "no channels but the console, which always has everything"));
-    Ok(())
+const HEAD: [&str; 7] = ["NAME", "KIND", "STATE", "BACKLOG", "LAST TAKEN", "ROOMS", "LAST ERROR"];
+
+fn row(channel: &Channel, now: Timestamp) -> Vec<Cell> {
+    let style = if channel.state == "healthy" { Style::Good } else { Style::Bad };
+    let since = channel.degraded_since.map(|since| format!(" for {}", since_then(since, now)));
+    vec![
+        cell(&channel.name),
+        cell(&channel.kind),
+        (plain(&format!("{}{}", channel.state, since.unwrap_or_default())), Some(style)),
+        cell(&channel.backlog.to_string()),
+        cell(&channel.last_success.map_or("–".to_owned(), |last| distance(last, now))),
+        cell(&channel.rooms.join(", ")),
+        cell(channel.last_error.as_deref().unwrap_or("–")),
+    ]
 }
 
 fn since_then(since: Timestamp, now: Timestamp) -> String {
@@ -95,9 +90,5 @@ fn since_then(since: Timestamp, now: Timestamp) -> String {
 
 async fn test(common: &Common, api: &Api, name: &str, room: Option<String>) -> Result<()> {
     let answer: Value = api.post(&format!("/api/v1/channels/{name}/test"), &json!({"room": room})).await?;
-    if common.json {
-        return print_json(&answer);
-    }
-    println!("{} took a test message", plain(name));
-    Ok(())
+    tell(common.json, &answer, &format!("{} took a test message", plain(name)))
 }

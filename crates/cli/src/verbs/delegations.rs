@@ -9,9 +9,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    api::Page,
     cli::Common,
-    output::{Paint, Style, Table, cell, distance, now, plain, print_json},
+    output::{Cell, Style, cell, distance, list, now, plain, tell},
 };
 
 /// Names, lists and takes back stand-ins.
@@ -74,50 +73,30 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
             let until = from.unwrap_or_else(now).plus(span);
             let wish = json!({"stand_in": stand_in, "from": from, "until": until, "reason": reason});
             let made: Value = api.post("/api/v1/delegations", &wish).await?;
-            if common.json {
-                print_json(&made)?;
-            } else {
-                println!("{} stands in for you until {until}", plain(stand_in.as_str()));
-            }
+            tell(
+                common.json,
+                &made,
+                &format!("{} stands in for you until {until}", plain(stand_in.as_str())),
+            )?;
         }
         What::List => {
-            let list: Page<Value> = api.get("/api/v1/delegations", &[]).await?;
-            show(common, &list)?;
+            let page = api.get("/api/v1/delegations", &[]).await?;
+            list(common.json, &page, &["ID", "FOR", "STAND-IN", "WHEN", "WHY"], "no stand-ins", row)?;
         }
         What::Remove { id } => {
             let removed: Value = api.post(&format!("/api/v1/delegations/{id}/revoke"), &json!({})).await?;
-            if common.json {
-                print_json(&removed)?;
-            } else {
-                println!("removed {id}");
-            }
+            tell(common.json, &removed, &format!("removed {id}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(common: &Common, list: &Page<Value>) -> Result<()> {
-    if common.json {
-        return print_json(list);
-    }
-    let now = now();
-    let mut table = Table::new(&["ID", "FOR", "STAND-IN", "WHEN", "WHY"]);
-    for delegation in &list.items {
-        let one: Delegation = serde_json::from_value(delegation.clone())?;
-        let when = match one.revoked_at {
-            Some(at) => (format!("removed {}", distance(at, now)), Some(Style::Bad)),
-            None if one.holds => cell(&format!("{} left", distance(one.until, now))),
-            None if one.from > now => (format!("begins in {}", distance(one.from, now)), Some(Style::Dim)),
-            None => (format!("ended {}", distance(one.until, now)), Some(Style::Dim)),
-        };
-        table.row(vec![
-            cell(&one.id.to_string()),
-            cell(&one.delegator),
-            cell(&one.stand_in),
-            when,
-            cell(&one.reason),
-        ]);
-    }
-    print!("{}", table.render(Paint::stdout(), "no stand-ins"));
-    Ok(())
+fn row(one: &Delegation, now: Timestamp) -> Vec<Cell> {
+    let when = match one.revoked_at {
+        Some(at) => (format!("removed {}", distance(at, now)), Some(Style::Bad)),
+        None if one.holds => cell(&format!("{} left", distance(one.until, now))),
+        None if one.from > now => (format!("begins in {}", distance(one.from, now)), Some(Style::Dim)),
+        None => (format!("ended {}", distance(one.until, now)), Some(Style::Dim)),
+    };
+    vec![cell(&one.id.to_string()), cell(&one.delegator), cell(&one.stand_in), when, cell(&one.reason)]
 }

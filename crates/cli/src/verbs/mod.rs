@@ -46,10 +46,3 @@ impl PageArguments {
         query
     }
 }
-
-/// What to say below a table when the list goes on.
-fn more(next: Option<&str>) {
-    if let Some(next) = next {
-        println!("… there is more: --cursor {next}");
-    }
-}

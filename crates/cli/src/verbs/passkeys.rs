@@ -9,9 +9,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    api::Page,
     cli::Common,
-    output::{Paint, Table, cell, distance, now, print_json},
+    output::{Cell, cell, distance, list, tell},
 };
 
 /// Lists and removes passkeys. They are added in the console.
@@ -60,33 +59,23 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
     match arguments.what {
         What::List { of } => {
             let query: Vec<_> = of.map(|person| ("person", person.to_string())).into_iter().collect();
-            show(common, &api.get("/api/v1/passkeys", &query).await?)?;
+            let (page, none) = (
+                api.get("/api/v1/passkeys", &query).await?,
+                "no passkeys; add one in the console, under Passkeys",
+            );
+            list(common.json, &page, &["ID", "NAME", "ADDED", "USED"], none, row)?;
         }
         What::Remove { id, of } => {
             let removed: Value =
                 api.post(&format!("/api/v1/passkeys/{id}/remove"), &json!({"person": of})).await?;
-            if common.json {
-                print_json(&removed)?;
-            } else {
-                println!("removed {id} of {of}");
-            }
+            tell(common.json, &removed, &format!("removed {id} of {of}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(common: &Common, list: &Page<Value>) -> Result<()> {
-    if common.json {
-        return print_json(list);
-    }
-    let now = now();
-    let mut table = Table::new(&["ID", "NAME", "ADDED", "USED"]);
-    for passkey in &list.items {
-        let passkey: Passkey = serde_json::from_value(passkey.clone())?;
-        let used = passkey.last_used_at.map_or("never".to_owned(), |at| distance(at, now));
-        let added = distance(passkey.created_at, now);
-        table.row(vec![cell(&passkey.id.to_string()), cell(&passkey.name), cell(&added), cell(&used)]);
-    }
-    print!("{}", table.render(Paint::stdout(), "no passkeys; add one in the console, under Passkeys"));
-    Ok(())
+fn row(passkey: &Passkey, now: Timestamp) -> Vec<Cell> {
+    let used = passkey.last_used_at.map_or("never".to_owned(), |at| distance(at, now));
+    let added = distance(passkey.created_at, now);
+    vec![cell(&passkey.id.to_string()), cell(&passkey.name), cell(&added), cell(&used)]
 }

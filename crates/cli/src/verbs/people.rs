@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Api, Page},
+    api::Api,
     cli::Common,
-    output::{Paint, Style, Table, cell, distance, now, plain, print_json},
+    output::{Cell, Style, cell, distance, list, tell},
 };
 
 /// Shows and ends accounts and sessions; disables people.
@@ -103,7 +103,16 @@ struct Session {
 pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCode> {
     let api = common.api()?;
     match arguments.what {
-        What::List => people(common, &api).await?,
+        What::List => {
+            let page = api.get("/api/v1/people", &[]).await?;
+            list(
+                common.json,
+                &page,
+                &["PERSON", "SIGNED IN", "STATE", "ALSO"],
+                "nobody has signed in yet",
+                person_row,
+            )?;
+        }
         What::Disable { person } => {
             let path = format!("people/{person}/disable");
             act(common, &api, &path, json!({}), &format!("disabled {person}")).await?;
@@ -120,12 +129,24 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
             let done = format!("{name} is a person of their own");
             act(common, &api, &format!("people/{name}/part"), json!({}), &done).await?;
         }
-        What::Accounts => accounts(common, &api).await?,
+        What::Accounts => {
+            let page = api.get("/api/v1/accounts", &[]).await?;
+            list(common.json, &page, &["ID", "KIND", "IN", "ACCOUNT", "PERSON"], "no accounts", account_row)?;
+        }
         What::Unlink { id } => {
             let path = format!("accounts/{id}/unlink");
             act(common, &api, &path, json!({}), &format!("unlinked {id}")).await?;
         }
-        What::Sessions => sessions(common, &api).await?,
+        What::Sessions => {
+            let page = api.get("/api/v1/sessions", &[]).await?;
+            list(
+                common.json,
+                &page,
+                &["ID", "OPENED BY", "OPENED", "ENDS"],
+                "no open sessions",
+                session_row,
+            )?;
+        }
         What::EndSession { id } => {
             act(common, &api, &format!("sessions/{id}/end"), json!({}), &format!("ended {id}")).await?;
         }
@@ -135,67 +156,26 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
 
 async fn act(common: &Common, api: &Api, path: &str, body: Value, done: &str) -> Result<()> {
     let answer: Value = api.post(&format!("/api/v1/{path}"), &body).await?;
-    if common.json {
-        return print_json(&answer);
-    }
-    println!("{done}");
-    Ok(())
+    tell(common.json, &answer, done)
 }
 
-async fn people(common: &Common, api: &Api) -> Result<()> {
-    let list: Page<Value> = api.get("/api/v1/people", &[]).await?;
-    if common.json {
-        return print_json(&list);
-    }
-    let now = now();
-    let mut table = Table::new(&["PERSON", "SIGNED IN", "STATE", "ALSO"]);
-    for item in list.items {
-        let person: Person = serde_json::from_value(item)?;
-        let state = match (person.disabled_at, &person.same_as) {
-            (Some(at), _) => (format!("disabled {}", distance(at, now)), Some(Style::Bad)),
-            (None, Some(main)) => cell(&plain(&format!("is {main}"))),
-            (None, None) => cell("enabled"),
-        };
-        let signed_in = person.signed_in_at.map_or_else(|| "never".to_owned(), |at| distance(at, now));
-        table.row(vec![
-            cell(&plain(&person.person)),
-            cell(&signed_in),
-            state,
-            cell(&plain(&person.names.join(", "))),
-        ]);
-    }
-    print!("{}", table.render(Paint::stdout(), "nobody has signed in yet"));
-    Ok(())
+fn person_row(person: &Person, now: Timestamp) -> Vec<Cell> {
+    let state = match (person.disabled_at, &person.same_as) {
+        (Some(at), _) => (format!("disabled {}", distance(at, now)), Some(Style::Bad)),
+        (None, Some(main)) => cell(&format!("is {main}")),
+        (None, None) => cell("enabled"),
+    };
+    let signed_in = person.signed_in_at.map_or_else(|| "never".to_owned(), |at| distance(at, now));
+    vec![cell(&person.person), cell(&signed_in), state, cell(&person.names.join(", "))]
 }
 
-async fn accounts(common: &Common, api: &Api) -> Result<()> {
-    let list: Page<Value> = api.get("/api/v1/accounts", &[]).await?;
-    if common.json {
-        return print_json(&list);
-    }
-    let mut table = Table::new(&["ID", "KIND", "IN", "ACCOUNT", "PERSON"]);
-    for item in list.items {
-        let account: Account = serde_json::from_value(item)?;
-        let cells = [account.id, account.kind, account.realm, account.label, account.person];
-        table.row(cells.iter().map(|text| cell(&plain(text))).collect());
-    }
-    print!("{}", table.render(Paint::stdout(), "no accounts"));
-    Ok(())
+fn account_row(account: &Account, _now: Timestamp) -> Vec<Cell> {
+    let cells = [&account.id, &account.kind, &account.realm, &account.label, &account.person];
+    cells.iter().map(|text| cell(text)).collect()
 }
 
-async fn sessions(common: &Common, api: &Api) -> Result<()> {
-    let list: Page<Value> = api.get("/api/v1/sessions", &[]).await?;
-    if common.json {
-        return print_json(&list);
-    }
-    let now = now();
-    let mut table = Table::new(&["ID", "OPENED BY", "OPENED", "ENDS"]);
-    for item in list.items {
-        let session: Session = serde_json::from_value(item)?;
-        let times = [distance(session.created_at, now), distance(session.expires_at, now)];
-        let [opened, ends] = times.map(|text| cell(&text));
-        table.row(vec![cell(&session.id), cell(&plain(&session.method)), opened, ends]);
-    }
-    print!("{}", table.render(Paint::stdout(), "no open sessions"));
-    Ok(())
+fn session_row(session: &Session, now: Timestamp) -> Vec<Cell> {
+    let times = [distance(session.created_at, now), distance(session.expires_at, now)];
+    let [opened, ends] = times.map(|text| cell(&text));
+    vec![cell(&session.id), cell(&session.method), opened, ends]
 }

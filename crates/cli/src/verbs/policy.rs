@@ -16,13 +16,13 @@ use countersign_policy::{Bundle, BundleFiles, Problems, Template, TestReport};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{PageArguments, more};
+use super::PageArguments;
 use crate::{
-    api::{Api, ApiError, Page},
+    api::{Api, ApiError},
     bundle_dir,
     cli::Common,
     exit,
-    output::{Paint, Style, Table, cell, distance, now, plain, print_json, short},
+    output::{Cell, Paint, Style, cell, distance, list, plain, print_json, short},
 };
 
 /// Writes, checks, tests, pushes and rolls back policy.
@@ -278,33 +278,28 @@ fn told(common: &Common, made: &Value) -> Result<ExitCode> {
 }
 
 async fn history(common: &Common, page: &PageArguments) -> Result<ExitCode> {
-    let list: Page<Value> = common.api()?.get("/api/v1/policy/revisions", &page.query()).await?;
-    if common.json {
-        print_json(&list)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let now = now();
-    let mut table = Table::new(&["REVISION", "NAME", "IN FORCE", "AT", "WHEN", "BY", "NOTE"]);
-    for revision in &list.items {
-        let revision: Revision = serde_json::from_value(revision.clone())?;
-        let note = match (revision.rollback_of, revision.note) {
-            (Some(of), Some(note)) => format!("back to {of}: {note}"),
-            (Some(of), None) => format!("back to {of}"),
-            (None, note) => note.unwrap_or_default(),
-        };
-        table.row(vec![
-            cell(&revision.revision.to_string()),
-            cell(&revision.name),
-            if revision.active { ("yes".to_owned(), Some(Style::Good)) } else { cell("") },
-            cell(&format!("{} sidecars", revision.enforced_by)),
-            cell(&distance(revision.at, now)),
-            cell(&revision.by),
-            cell(&short(&note, 60)),
-        ]);
-    }
-    print!("{}", table.render(Paint::stdout(), "no policy yet; push one with `countersign policy push DIR`"));
-    more(list.next.as_deref());
+    let page = common.api()?.get("/api/v1/policy/revisions", &page.query()).await?;
+    list(common.json, &page, &HEAD, "no policy yet; push one with `countersign policy push DIR`", row)?;
     Ok(ExitCode::SUCCESS)
+}
+
+const HEAD: [&str; 7] = ["REVISION", "NAME", "IN FORCE", "AT", "WHEN", "BY", "NOTE"];
+
+fn row(revision: &Revision, now: Timestamp) -> Vec<Cell> {
+    let note = match (revision.rollback_of, &revision.note) {
+        (Some(of), Some(note)) => format!("back to {of}: {note}"),
+        (Some(of), None) => format!("back to {of}"),
+        (None, note) => note.clone().unwrap_or_default(),
+    };
+    vec![
+        cell(&revision.revision.to_string()),
+        cell(&revision.name),
+        if revision.active { ("yes".to_owned(), Some(Style::Good)) } else { cell("") },
+        cell(&format!("{} sidecars", revision.enforced_by)),
+        cell(&distance(revision.at, now)),
+        cell(&revision.by),
+        cell(&short(&note, 60)),
+    ]
 }
 
 async fn show(common: &Common, revision: &str, out: Option<PathBuf>) -> Result<ExitCode> {

@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    api::Page,
     cli::Common,
-    output::{Paint, Style, Table, cell, distance, now, plain, print_json},
+    output::{Cell, Style, cell, distance, list, plain, print_json, tell},
 };
 
 /// Makes, lists and revokes API tokens.
@@ -96,16 +95,12 @@ pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<ExitCod
             show_created(common, &created)?;
         }
         What::List => {
-            let list: Page<Value> = api.get("/api/v1/tokens", &[]).await?;
-            show(common, &list)?;
+            let page = api.get("/api/v1/tokens", &[]).await?;
+            list(common.json, &page, &["ID", "NAME", "KIND", "SCOPES", "ENDS", "OWNER"], "no tokens", row)?;
         }
         What::Revoke { id } => {
             let token: Value = api.post(&format!("/api/v1/tokens/{id}/revoke"), &json!({})).await?;
-            if common.json {
-                print_json(&token)?;
-            } else {
-                println!("revoked {id}");
-            }
+            tell(common.json, &token, &format!("revoked {id}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -121,28 +116,18 @@ fn show_created(common: &Common, created: &Value) -> Result<()> {
     Ok(())
 }
 
-fn show(common: &Common, list: &Page<Value>) -> Result<()> {
-    if common.json {
-        return print_json(list);
-    }
-    let now = now();
-    let mut table = Table::new(&["ID", "NAME", "KIND", "SCOPES", "ENDS", "OWNER"]);
-    for token in &list.items {
-        let token: Token = serde_json::from_value(token.clone())?;
-        let ends = match token.revoked_at {
-            Some(at) => (format!("revoked {}", distance(at, now)), Some(Style::Bad)),
-            None if token.expires_at < now => (distance(token.expires_at, now), Some(Style::Dim)),
-            None => cell(&distance(token.expires_at, now)),
-        };
-        table.row(vec![
-            cell(&token.id.to_string()),
-            cell(&token.name),
-            cell(&token.kind),
-            cell(&token.scopes.join(",")),
-            ends,
-            cell(&token.owner),
-        ]);
-    }
-    print!("{}", table.render(Paint::stdout(), "no tokens"));
-    Ok(())
+fn row(token: &Token, now: Timestamp) -> Vec<Cell> {
+    let ends = match token.revoked_at {
+        Some(at) => (format!("revoked {}", distance(at, now)), Some(Style::Bad)),
+        None if token.expires_at < now => (distance(token.expires_at, now), Some(Style::Dim)),
+        None => cell(&distance(token.expires_at, now)),
+    };
+    vec![
+        cell(&token.id.to_string()),
+        cell(&token.name),
+        cell(&token.kind),
+        cell(&token.scopes.join(",")),
+        ends,
+        cell(&token.owner),
+    ]
 }
