@@ -20,6 +20,7 @@ mod email;
 mod health;
 pub(crate) mod http;
 mod json;
+mod lately;
 mod listen;
 mod page;
 mod port;

@@ -12,8 +12,10 @@ pub(crate) struct Page<'a> {
     pub(crate) review: &'a Review,
     /// Where it is shown in the console.
     pub(crate) link: &'a str,
-    /// Whether there are buttons to decide with.
-    pub(crate) takes_votes: bool,
+    /// Whether it hears what is clicked. Refusing is safe, so a denial is taken however surely it is theirs.
+    pub(crate) takes_denials: bool,
+    /// Whether an approval from here counts for anything, too.
+    pub(crate) takes_approvals: bool,
     /// Whether a vote has to say why.
     pub(crate) needs_reason: bool,
 }
@@ -22,13 +24,13 @@ impl<'a> Page<'a> {
     /// The page of a request, in a chat that `hears` what is clicked or does not.
     pub(crate) fn of(message: &'a Message, hears: bool) -> Self {
         let Message { approval, review, link } = message;
-        let takes_votes = hears && takes_votes(approval);
-        Self { review, link, takes_votes, needs_reason: needs_reason(approval) }
+        let takes_approvals = hears && takes_approvals(approval);
+        Self { review, link, takes_denials: hears, takes_approvals, needs_reason: needs_reason(approval) }
     }
 }
 
-/// Whether a vote from a chat counts for any of an approval's requirements.
-fn takes_votes(approval: &Approval) -> bool {
+/// Whether an approval from a chat counts for any of the requirements.
+fn takes_approvals(approval: &Approval) -> bool {
     approval.request.requirements.iter().any(|requirement| requirement.assurance.is_any())
 }
 

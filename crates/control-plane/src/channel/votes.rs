@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use countersign_model::ApprovalId;
+use countersign_model::{ApprovalId, PersonId};
 use countersign_store::{Store, StoreError};
 
 use crate::{
@@ -35,6 +35,9 @@ pub(crate) struct Somebody {
     pub(crate) account: ExternalAccount,
     /// How it calls itself, for its person to recognise it by.
     pub(crate) label: String,
+    /// The e-mail address that the chat knows of its holder: nobody else can link it. `None` when the chat tells
+    /// none, or addresses there are not those that people sign in with here.
+    pub(crate) email: Option<String>,
 }
 
 /// Why nothing came of it, in words for whoever clicked.
@@ -91,7 +94,9 @@ impl Votes {
     }
 
     async fn unlinked(&self, who: &Somebody) -> TurnedAway {
-        match self.identity.begin_link(who.account.clone(), &who.label, None).await {
+        // An account of nobody who could sign in here is no account to link.
+        let Ok(only_for) = who.email.as_deref().map(holder).transpose() else { return TurnedAway::Refused };
+        match self.identity.begin_link(who.account.clone(), &who.label, only_for).await {
             Ok(path) => TurnedAway::Unlinked { link: format!("{}{path}", self.console) },
             // Linked just now, or nothing that could be: the next click will tell.
             Err(error @ (AccountError::Store(_) | AccountError::Entropy(_))) => unavailable(&error),
@@ -137,6 +142,15 @@ impl Votes {
         if seen.digest == ticket.digest { Ok(seen) } else { Err(TurnedAway::Changed) }
     }
 }
+
+/// The person of an e-mail address. Outside ASCII letters fold into others, and two addresses could be one person.
+fn holder(email: &str) -> Result<PersonId, NoPerson> {
+    let person = Some(email).filter(|email| email.is_ascii()).and_then(|email| email.parse().ok());
+    person.ok_or(NoPerson)
+}
+
+/// An address that is no person's.
+struct NoPerson;
 
 fn turned_away(error: ApprovalError) -> TurnedAway {
     match error {

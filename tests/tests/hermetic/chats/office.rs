@@ -119,8 +119,9 @@ impl Office {
 
     /// The activity of a click on an approval's card in Teams.
     pub(crate) async fn teams_click(&self, oid: &str, verb: &str, id: &str) -> Value {
-        let card = self.teams.until_cards(id, |card| ticket_on(card).is_some()).await.remove(0);
-        teams::click(TEAMS_ROOM, oid, verb, &ticket_on(&card).unwrap())
+        let cards = || self.teams.cards(id).iter().find_map(ticket_on);
+        self.teams.until(|_| cards().is_some()).await;
+        teams::click(TEAMS_ROOM, oid, verb, &cards().unwrap())
     }
 
     /// Sends an activity as the Bot Framework does: with proof. Answers the card.

@@ -45,6 +45,7 @@ fn hint(code: &str) -> &'static str {
             ": give the app the scopes of the manifest and install it again"
         }
         "message_not_found" | "cant_update_message" => ": the message is gone, or another app's",
+        "duplicate_message_not_found" => ": the message was there, and somebody removed it",
         "ratelimited" | "rate_limited" => ": too many calls",
         "user_not_found" | "user_not_visible" => ": there is no such user in this workspace",
         "expired_trigger_id" => ": it took longer than three seconds",
@@ -129,15 +130,17 @@ impl WebApi {
         self.json("auth.test", &json!({})).await
     }
 
-    /// Posts a message, below another one when that is given.
+    /// Posts a message, below another one when that is given, and `once` when it has such a name.
     pub(super) async fn post(
         &self,
         channel: &str,
         below: Option<&str>,
         message: &Message,
+        once: Option<&str>,
     ) -> Result<Place, SlackError> {
         let thread = below.map_or(Value::Null, |thread| json!({"thread_ts": thread}));
-        let body = with(with(body(message), json!({"channel": channel})), thread);
+        let name = once.map_or(Value::Null, |name| json!({"client_msg_id": name}));
+        let body = with(with(with(body(message), json!({"channel": channel})), thread), name);
         self.json("chat.postMessage", &body).await
     }
 

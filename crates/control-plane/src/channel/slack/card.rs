@@ -214,19 +214,24 @@ fn buttons(page: &Page<'_>) -> Vec<Value> {
     let review = page.review;
     let ticket = Ticket::of(review).to_string();
     let mut buttons = Vec::new();
-    if let Some(consequence) = review.consequence.as_ref().filter(|_| page.takes_votes) {
-        let name = if page.needs_reason { APPROVE_WHY } else { APPROVE };
-        let asks_first = review.is_production && !page.needs_reason;
-        let confirm = if asks_first { json!({"confirm": confirmation(consequence)}) } else { Value::Null };
-        let approve = with(button("Approve", name, &ticket), json!({"style": "primary"}));
-        let deny = with(button("Deny", DENY, &ticket), json!({"style": "danger"}));
-        buttons.extend([with(approve, confirm), deny]);
-    }
-    if review.consequence.is_some() {
+    if let Some(consequence) = &review.consequence {
+        if page.takes_approvals {
+            buttons.push(approve_button(page, consequence, &ticket));
+        }
+        if page.takes_denials {
+            buttons.push(with(button("Deny", DENY, &ticket), json!({"style": "danger"})));
+        }
         buttons.push(button("Details", DETAILS, &ticket));
     }
     buttons.push(link("Open in the console", page.link));
     buttons
+}
+
+fn approve_button(page: &Page<'_>, consequence: &Consequence, ticket: &str) -> Value {
+    let name = if page.needs_reason { APPROVE_WHY } else { APPROVE };
+    let asks_first = page.review.is_production && !page.needs_reason;
+    let confirm = if asks_first { json!({"confirm": confirmation(consequence)}) } else { Value::Null };
+    with(with(button("Approve", name, ticket), json!({"style": "primary"})), confirm)
 }
 
 /// One slip of a thumb is not to change production.

@@ -14,7 +14,7 @@ use super::{
     card, endpoint,
     inbox::Inbox,
     interaction::{Interaction, Wish},
-    member::MemberError,
+    member::{Colleague, MemberError},
     reference,
     socket::{Pace, SocketMode},
 };
@@ -138,12 +138,13 @@ impl Desk {
     /// Who clicked, as Slack knows them now.
     async fn somebody(&self, interaction: &Interaction) -> Result<Somebody, Declined> {
         let Interaction { team, user, .. } = interaction;
-        let Slack { api, members, clock, .. } = self.slack.as_ref();
+        let Slack { api, members, same_email, clock, .. } = self.slack.as_ref();
         let own = self.slack.own().await.map_err(MemberError::Unanswered)?;
-        let name = members.check(api, own, team, user, clock.now()).await?;
+        let Colleague { name, email } = members.check(api, own, team, user, clock.now()).await?;
         let account =
             ExternalAccount { kind: AccountKind::Slack, realm: team.clone(), subject: user.clone() };
-        Ok(Somebody { account, label: if name.is_empty() { user.clone() } else { name } })
+        let label = if name.is_empty() { user.clone() } else { name };
+        Ok(Somebody { account, label, email: email.filter(|_| *same_email) })
     }
 
     async fn open(&self, interaction: &Interaction, dialog: Dialog) -> Result<(), Declined> {

@@ -1,19 +1,10 @@
 //! Who may act at all: a full member of the app's own workspace, as Slack knows them now.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
-
-use countersign_model::{Seconds, Timestamp};
+use countersign_model::Timestamp;
 use serde::Deserialize;
 
 use super::api::{Own, SlackError, WebApi};
-
-/// How long an answer of Slack's about a user holds.
-const FRESH: Seconds = Seconds::new(60);
-/// How many answers are kept at most.
-const MOST: usize = 10_000;
+use crate::channel::lately::Lately;
 
 /// A user, as `users.info` tells of them. What it does not say counts against them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -22,6 +13,8 @@ pub(super) struct Member {
     /// Unique in its workspace, unlike the name that is displayed.
     #[serde(default)]
     name: String,
+    #[serde(default)]
+    profile: Profile,
     team_id: Option<String>,
     deleted: Option<bool>,
     is_bot: Option<bool>,
@@ -34,6 +27,13 @@ pub(super) struct Member {
     is_invited_user: bool,
     #[serde(default)]
     is_workflow_bot: bool,
+}
+
+/// What a user tells of themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+struct Profile {
+    /// Told to apps with the scope `users:read.email` alone.
+    email: Option<String>,
 }
 
 /// Why a Slack user cannot act.
@@ -91,15 +91,21 @@ pub(super) enum MemberError {
     Unanswered(#[source] SlackError),
 }
 
-/// Who somebody is, if they may act: how they are called in the workspace.
-type Found = Result<String, NotMember>;
+/// Who may act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Colleague {
+    /// How they are called in the workspace.
+    pub(super) name: String,
+    /// The e-mail address that they confirmed there, when Slack tells it.
+    pub(super) email: Option<String>,
+}
 
 /// Asks Slack about users, and remembers for a minute what it said.
 #[derive(Default)]
-pub(super) struct Members(Mutex<HashMap<String, (Timestamp, Found)>>);
+pub(super) struct Members(Lately<Result<Colleague, NotMember>>);
 
 impl Members {
-    /// How somebody who clicked is called, if they are a full member of this workspace now.
+    /// Who clicked, if they are a full member of this workspace now.
     pub(super) async fn check(
         &self,
         api: &WebApi,
@@ -107,36 +113,19 @@ impl Members {
         team: &str,
         user: &str,
         now: Timestamp,
-    ) -> Result<String, MemberError> {
+    ) -> Result<Colleague, MemberError> {
         if team != own.team_id {
             return Err(NotMember::Foreign.into());
         }
-        if let Some(known) = self.known(user, now) {
+        if let Some(known) = self.0.known(user, now) {
             return Ok(known?);
         }
         let member = api.member(user).await.map_err(MemberError::Unanswered)?;
-        let found = member.check(user, own).map(|()| member.name);
-        self.remember(user, found.clone(), now);
+        let colleague = |()| Colleague { name: member.name.clone(), email: member.profile.email.clone() };
+        let found = member.check(user, own).map(colleague);
+        self.0.remember(user, found.clone(), now);
         Ok(found?)
     }
-
-    fn known(&self, user: &str, now: Timestamp) -> Option<Found> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(user).filter(|(at, _)| is_fresh(*at, now)).map(|(_, found)| found.clone())
-    }
-
-    fn remember(&self, user: &str, found: Found, now: Timestamp) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, (at, _)| is_fresh(*at, now));
-        if known.len() < MOST {
-            known.insert(user.to_owned(), (now, found));
-        }
-    }
-}
-
-/// Whether an answer still holds. A clock that went back makes none last longer.
-fn is_fresh(at: Timestamp, now: Timestamp) -> bool {
-    (0..FRESH.as_millis()).contains(&now.millis_since(at))
 }
 
 #[cfg(test)]
@@ -193,16 +182,5 @@ mod tests {
         };
         assert_eq!(member("USLACKBOT"), Err(NotMember::Bot));
         assert_eq!(member("UBOT"), Err(NotMember::Bot));
-    }
-
-    #[test]
-    fn an_answer_holds_for_a_minute() {
-        let at = |seconds: i64| Timestamp::from_millis(seconds * 1_000);
-        let members = Members::default();
-        members.remember("U1", Ok("one".to_owned()), at(100));
-        assert_eq!(members.known("U1", at(159)), Some(Ok("one".to_owned())));
-        assert_eq!(members.known("U1", at(160)), None);
-        assert_eq!(members.known("U1", at(99)), None);
-        assert_eq!(members.known("U2", at(100)), None);
     }
 }

@@ -16,6 +16,8 @@ mod socket;
 use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
+use countersign_approval::Approval;
+use countersign_model::Digest;
 use reqwest::Url;
 use tokio::sync::OnceCell;
 
@@ -31,6 +33,9 @@ use super::{
 };
 use crate::clock::Clock;
 
+/// What an approval's version is before anything has happened to it.
+const FIRST_VERSION: u64 = 1;
+
 /// An app in a workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlackConfig {
@@ -42,6 +47,8 @@ pub struct SlackConfig {
     pub app_token_file: Option<PathBuf>,
     /// The file that holds the signing secret: clicks come by HTTP.
     pub signing_secret_file: Option<PathBuf>,
+    /// Whether an account can be linked only by whoever signs in with the e-mail address that Slack has for it.
+    pub same_email: bool,
     /// Where the Web API is.
     pub api: Url,
 }
@@ -53,6 +60,7 @@ pub(crate) struct Slack {
     own: OnceCell<Own>,
     members: Members,
     signing_secret: Option<SigningSecret>,
+    same_email: bool,
     clock: Clock,
 }
 
@@ -78,6 +86,7 @@ impl Slack {
             own: OnceCell::new(),
             members: Members::default(),
             signing_secret: signing_secret.as_deref().map(SigningSecret::new),
+            same_email: config.same_email,
             clock,
         })
     }
@@ -107,14 +116,22 @@ impl Channel for Slack {
     }
 
     async fn post(&self, room: &str, message: &Message) -> Result<MessageRef, DeliveryError> {
-        Ok(reference(&self.api.post(room, None, &self.card(message)).await?))
+        let once = once(&message.approval, room, "card");
+        let card = self.card(message);
+        let place = self.api.post(room, None, &card, Some(&once)).await?;
+        if message.approval.version > FIRST_VERSION {
+            // The one that Slack knows may have been posted before a crash, and show what it was like then.
+            self.api.update(&place, &card).await?;
+        }
+        Ok(reference(&place))
     }
 
-    async fn update(&self, _room: &str, posted: &MessageRef, message: &Message) -> Result<(), DeliveryError> {
+    async fn update(&self, room: &str, posted: &MessageRef, message: &Message) -> Result<(), DeliveryError> {
         let place = place(posted)?;
         self.api.update(&place, &self.card(message)).await?;
         let follow_up = card::follow_up(&message.review, self.clock.now());
-        self.api.post(&place.channel, Some(&place.ts), &follow_up).await?;
+        let once = once(&message.approval, room, &message.approval.version.to_string());
+        self.api.post(&place.channel, Some(&place.ts), &follow_up, Some(&once)).await?;
         Ok(())
     }
 
@@ -128,9 +145,31 @@ impl Channel for Slack {
     async fn test(&self, room: &str, asked_by: &str) -> Result<(), DeliveryError> {
         let text =
             format!("This is a test of Countersign, asked for by {asked_by}. Nobody has to do anything.");
-        self.api.post(room, None, &card::words(&text)).await?;
+        self.api.post(room, None, &card::words(&text), None).await?;
         Ok(())
     }
+}
+
+/// What a message is called before Slack has a name for it. Whoever posts it again, because what came of the first
+/// time got lost, calls it the same, and Slack knows it again.
+fn once(approval: &Approval, room: &str, what: &str) -> String {
+    let id = approval.request.id.to_string();
+    let digest = Digest::of_parts(&[
+        b"slack message\0",
+        id.as_bytes(),
+        b"\0",
+        room.as_bytes(),
+        b"\0",
+        what.as_bytes(),
+    ]);
+    uuid(&digest)
+}
+
+/// A digest as a UUID of version 8 (RFC 9562), since Slack takes no other form.
+fn uuid(digest: &Digest) -> String {
+    let hex = hex::encode(digest.as_bytes());
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    format!("{}-{}-8{}-a{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
 }
 
 fn reference(place: &Place) -> MessageRef {
@@ -165,6 +204,8 @@ impl From<SlackError> for DeliveryError {
                 | "is_archived"
                 | "message_not_found"
                 | "cant_update_message"
+                | "duplicate_channel_not_found"
+                | "duplicate_message_not_found"
                 | "restricted_action"
                 | "invalid_blocks"
                 | "msg_too_long"
@@ -172,5 +213,16 @@ impl From<SlackError> for DeliveryError {
                 _ => Self::later(why),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_uuid_of_our_own_making() {
+        let name = uuid(&Digest::from_bytes(std::array::from_fn(|index| u8::try_from(index).unwrap())));
+        assert_eq!(name, "00010203-0405-8607-a809-0a0b0c0d0e0f");
     }
 }

@@ -56,10 +56,12 @@ pub(super) fn card(page: &Page<'_>, now: Timestamp, notice: Option<&Notice>) -> 
     body.push(footer(review));
     let mut refresh = Value::Null;
     let mut actions = Vec::new();
-    if review.consequence.is_some() && page.takes_votes {
+    if review.consequence.is_some() && page.takes_denials {
         body.push(reason_field(page.needs_reason));
         let data = json!({"ticket": Ticket::of(review).to_string()});
-        actions.push(execute("Approve", APPROVE, &data, "positive"));
+        if page.takes_approvals {
+            actions.push(execute("Approve", APPROVE, &data, "positive"));
+        }
         actions.push(execute("Deny", DENY, &data, "destructive"));
         // Whoever looks at it later sees what it is like then, also when an update was lost.
         refresh = json!({"refresh": {"action": {"type": "Action.Execute", "verb": REFRESH, "data": data}}});
@@ -81,12 +83,27 @@ pub(super) fn card(page: &Page<'_>, now: Timestamp, notice: Option<&Notice>) -> 
 
 /// A card of one sentence of ours.
 pub(super) fn sentence(text: &str) -> Value {
+    plain(&[rich(&[run(text, Value::Null)])])
+}
+
+/// A card without anything to click.
+fn plain(body: &[Value]) -> Value {
     json!({
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.5",
-        "body": [rich(&[run(text, Value::Null)])],
+        "body": body,
     })
+}
+
+/// How it stands, for the thread below a card.
+pub(super) fn follow_up(review: &Review, now: Timestamp) -> Value {
+    let mut body = vec![rich(&[run(&format!("Now: {}", review.standing.words), Value::Null)])];
+    let mut room = MAX_LINES_SIZE;
+    let outline = review.outline(now);
+    let deciding = outline.iter().filter(|section| section.label == "Who decides");
+    body.extend(deciding.flat_map(|section| laid_out(section, &mut room)));
+    plain(&body)
 }
 
 /// For notifications, which show no card.

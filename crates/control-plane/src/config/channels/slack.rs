@@ -15,8 +15,10 @@ pub(super) fn read(settings: &mut Settings, key: &str, names: &mut Names) -> Opt
         required_file(settings, &of("bot_token_file"), "the file that holds the bot token (xoxb-…)");
     let app_token_file = optional_file(settings, &of("app_token_file"));
     let signing_secret_file = optional_file(settings, &of("signing_secret_file"));
+    let mut same_email = true;
+    settings.read_into(&of("same_email"), &mut same_email);
     let api = address(settings, &of("api"), API)?;
-    Some(SlackConfig { name, bot_token_file, app_token_file, signing_secret_file, api })
+    Some(SlackConfig { name, bot_token_file, app_token_file, signing_secret_file, same_email, api })
 }
 
 fn room_problem(room: &str) -> Option<&'static str> {

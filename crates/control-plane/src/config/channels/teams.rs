@@ -35,6 +35,8 @@ pub(super) fn read_bot(settings: &mut Settings, key: &str, names: &mut Names) ->
     let tenant = guid(settings, &of("tenant"), "the id of your tenant of Microsoft Entra");
     let client_secret_file =
         required_file(settings, &of("client_secret_file"), "the file that holds the bot's client secret");
+    let mut same_email = true;
+    settings.read_into(&of("same_email"), &mut same_email);
     let service = address(settings, &of("service"), SERVICE);
     let metadata = address(settings, &of("metadata"), METADATA);
     let authority = address(settings, &of("authority"), &format!("{AUTHORITY}{tenant}"));
@@ -43,6 +45,7 @@ pub(super) fn read_bot(settings: &mut Settings, key: &str, names: &mut Names) ->
         app_id,
         tenant,
         client_secret_file,
+        same_email,
         service: service?,
         metadata: metadata?,
         authority: authority?,

@@ -68,6 +68,7 @@ impl Office {
                 bot_token_file: file("bot", "xoxb-test"),
                 app_token_file: (way == Way::Sockets).then(|| file("app", "xapp-test")),
                 signing_secret_file: (way == Way::Http).then(|| file("signing", SECRET)),
+                same_email: true,
                 api: url.parse().unwrap(),
             });
             config.channels.routes.push(route("slack", ROOM));
@@ -94,10 +95,15 @@ impl Office {
 
     /// Opens a link and agrees.
     pub(crate) async fn open_link(&self, path: &str, person: &str) {
+        assert_eq!(self.try_link(path, person).await, 200);
+    }
+
+    /// Opens a link and agrees, which may be refused.
+    pub(crate) async fn try_link(&self, path: &str, person: &str) -> u16 {
         let browser = Browser::sign_in(&self.stage, person).await;
         let (_, secret) = path.split_once("secret=").unwrap();
         let csrf = browser.csrf().await;
-        browser.post("/accounts/link", &[("csrf", &csrf), ("secret", secret)]).await.is(200);
+        browser.post("/accounts/link", &[("csrf", &csrf), ("secret", secret)]).await.status.as_u16()
     }
 
     /// The card of a request, once it is posted.

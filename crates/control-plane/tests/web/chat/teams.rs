@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use super::office::{route, secret_file};
 use crate::{
     console::Browser,
-    stage::{ONE, OWNER, Stage, TWO, deploy},
+    stage::{AUTHOR, ONE, OWNER, Stage, TWO, VIEWER, deploy},
 };
 
 const ROOM: &str = "19:reviews@thread.tacv2";
@@ -46,6 +46,7 @@ impl Office {
                 app_id: APP.to_owned(),
                 tenant: TENANT.to_owned(),
                 client_secret_file: secret_file(folder.path(), "secret", CLIENT_SECRET),
+                same_email: true,
                 service: at("/teams/"),
                 metadata: at("/metadata"),
                 authority: at("/entra"),
@@ -151,6 +152,10 @@ async fn a_reviewer_decides_on_the_card_and_everybodys_card_changes() {
         updated.path
     );
     assert!(says(&updated.body, ONE) && !says(&updated.body, APPROVE));
+    // Who decided is told in the thread below it.
+    let thread = format!("/teams/v3/conversations/{ROOM};messageid=a-");
+    let below = office.teams.until(|sent| sent.path.starts_with(&thread)).await;
+    assert!(says(&below.body, "Now: approved") && says(&below.body, ONE), "{:?}", below.body);
     // The webhook has no buttons, and another message at the end.
     let told = office.teams.until(|sent| sent.path == "/workflow" && says(&sent.body, ONE)).await;
     assert!(!says(&told.body, APPROVE) && says(&told.body, &format!("/approvals/{id}")));
@@ -270,6 +275,52 @@ async fn people_of_other_tenants_the_unlinked_and_the_initiator_have_no_vote() {
     browser.post("/accounts/link", &[("csrf", &csrf), ("secret", secret)]).await.is(409);
 }
 
+/// A call names the tenant of the conversation; guests and people of other tenants can be in it, too.
+#[tokio::test]
+async fn guests_and_people_of_other_tenants_have_no_vote() {
+    let office = Office::new().await;
+    let id = office.stage.submit(deploy("payments"), "one").await;
+    let ticket = office.ticket(&id).await;
+    let token = office.signer.sign(&office.claims());
+    for (otherwise, words) in [
+        (json!({"userRole": "guest"}), "guests"),
+        (json!({"userPrincipalName": "one_elsewhere.example#EXT#@here.example"}), "guests"),
+        (json!({"tenantId": "44444444-4444-4444-4444-444444444444"}), "members of the tenant"),
+        (json!({"aadObjectId": "o-2"}), "does not say"),
+    ] {
+        // What Teams said a minute ago does not hold any more.
+        office.stage.pass(Seconds::new(61));
+        office.teams.member("o-1", otherwise);
+        for verb in [APPROVE, DENY] {
+            let (_, answer) = office.call(&click("o-1", verb, &ticket), Some(&token)).await;
+            assert!(says(&answer, words) && !says(&answer, "AdaptiveCard"), "{answer}");
+        }
+    }
+    assert_eq!(office.view(&id).await["votes"], json!([]));
+    office.stage.pass(Seconds::new(61));
+    office.teams.member("o-1", json!({}));
+    office.click("o-1", APPROVE, &ticket).await;
+    assert_eq!(office.view(&id).await["state"], "approved");
+}
+
+/// A link that is passed on is of no use to whoever opens it.
+#[tokio::test]
+async fn an_account_is_linked_by_the_holder_of_its_address_alone() {
+    let office = Office::new().await;
+    let id = office.stage.submit(deploy("payments"), "one").await;
+    let ticket = office.ticket(&id).await;
+    office.teams.member("o-4", json!({"email": AUTHOR}));
+    let card = office.click("o-4", APPROVE, &ticket).await;
+    let actions = card["actions"].as_array().unwrap();
+    let link = actions.iter().find(|action| action["title"] == "Link this account").unwrap();
+    let (_, secret) = link["url"].as_str().unwrap().split_once("secret=").unwrap();
+    for (person, status) in [(ONE, 409), (VIEWER, 409), (AUTHOR, 200)] {
+        let browser = Browser::sign_in(&office.stage, person).await;
+        let csrf = browser.csrf().await;
+        browser.post("/accounts/link", &[("csrf", &csrf), ("secret", secret)]).await.is(status);
+    }
+}
+
 /// A client that makes clicks up is shown nothing that was not told where it clicks.
 #[tokio::test]
 async fn a_click_is_good_for_what_was_told_in_its_room() {
@@ -290,6 +341,18 @@ async fn a_click_is_good_for_what_was_told_in_its_room() {
     assert_eq!(office.view(&id).await["votes"], json!([]));
     let card = office.click("o-9", "countersign.refresh", &ticket).await;
     assert!(says(&card, "asks for approval") && says(&card, APPROVE));
+}
+
+/// Refusing is safe, so it is offered where approving is not.
+#[tokio::test]
+async fn what_takes_the_console_can_only_be_denied_here() {
+    let office = Office::new().await;
+    let id = office.stage.submit(deploy("payments"), "at-console").await;
+    let ticket = office.ticket(&id).await;
+    let card = office.click("o-1", APPROVE, &ticket).await;
+    assert!(says(&card, "Not counted") && says(&card, DENY) && !says(&card, APPROVE), "{card}");
+    office.click("o-1", DENY, &ticket).await;
+    assert_eq!(office.view(&id).await["state"], "denied");
 }
 
 /// I4: one outcome, whichever chat comes first.

@@ -189,19 +189,58 @@ async fn a_button_is_good_for_what_was_shown_with_it() {
     assert_eq!(office.view(&shown).await["votes"], json!([]));
 }
 
+/// Refusing is safe, so it is offered where approving is not.
 #[tokio::test]
-async fn what_takes_the_console_has_no_buttons_here() {
+async fn what_takes_the_console_can_only_be_denied_here() {
     let office = Office::linked(Way::Http).await;
     let id = office.stage.submit(deploy("payments"), "at-console").await;
     let card = office.card(&id).await;
-    assert!(card.button(APPROVE).is_none() && card.button(DENY).is_none());
+    assert!(card.button(APPROVE).is_none());
     let url = card.button("open").unwrap()["url"].as_str().unwrap().to_owned();
     assert!(url.ends_with(&format!("/approvals/{id}")), "{url}");
-    // With a button of its own making, a vote is refused all the same.
-    let ticket = card.ticket(DETAILS);
+    // With a button of its own making, an approval is refused all the same.
+    let ticket = card.ticket(DENY);
     office.click("U1", APPROVE, &ticket).await;
     office.slack.until_whispered("U1", "in the console").await;
-    assert_eq!(office.view(&id).await["state"], "pending");
+    assert_eq!(office.view(&id).await["votes"], json!([]));
+    office.click("U1", DENY, &ticket).await;
+    let form = office.slack.until_asked("views.open").await.body["view"].clone();
+    let filled_in = json!({
+        "callback_id": form["callback_id"], "private_metadata": form["private_metadata"],
+        "state": {"values": {"reason": {"reason": {"value": "not during the freeze"}}}},
+    });
+    let submission = json!({
+        "type": "view_submission", "user": {"id": "U1", "team_id": "T1"}, "team": {"id": "T1"}, "view": filled_in,
+    });
+    assert_eq!(office.deliver(&submission).await, StatusCode::OK);
+    office.slack.until_whispered("U1", "denial is counted").await;
+    assert_eq!(office.view(&id).await["state"], "denied");
+}
+
+/// A link that is passed on is of no use to whoever opens it: the account is that of an address's holder.
+#[tokio::test]
+async fn an_account_is_linked_by_the_holder_of_its_address_alone() {
+    let office = Office::new(Way::Http).await;
+    let id = office.stage.submit(deploy("payments"), "one").await;
+    let ticket = office.card(&id).await.ticket(APPROVE);
+    office.slack.user("U1", &json!({"profile": {"email": "Reviewer-Nobody@example.com"}}));
+    office.slack.user("U2", &json!({"profile": {"email": TWO.to_ascii_uppercase()}}));
+    office.slack.user("U3", &json!({"profile": {"email": "o\u{212a}@example.com"}}));
+    for (user, words, linked) in [
+        ("U1", "Link this account", [(ONE, 409), (TWO, 409)].as_slice()),
+        ("U2", "Link this account", [(ONE, 409), (TWO, 200)].as_slice()),
+        ("U3", "you may not decide here", &[]),
+    ] {
+        office.click(user, APPROVE, &ticket).await;
+        let told = office.slack.until_whispered(user, words).await;
+        for (person, status) in linked {
+            let url = told["blocks"][1]["elements"][0]["url"].as_str().unwrap();
+            assert_eq!(office.try_link(url, person).await, *status, "{user} {person}");
+        }
+    }
+    office.click("U2", APPROVE, &ticket).await;
+    office.slack.until_whispered("U2", "approval is counted").await;
+    assert_eq!(office.view(&id).await["votes"][0]["person"], TWO);
 }
 
 /// Nothing an agent writes reaches Slack as anything but text in the style that our own words never have.

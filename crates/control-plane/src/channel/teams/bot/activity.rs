@@ -23,6 +23,9 @@ pub(super) struct Activity {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Account {
+    /// What Teams calls them.
+    #[serde(default)]
+    pub(super) id: String,
     #[serde(default)]
     pub(super) name: String,
     /// The user's object id in Microsoft Entra.

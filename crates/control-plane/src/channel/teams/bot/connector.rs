@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
+use super::member::Member;
 use crate::{
     channel::{
         DeliveryError,
@@ -56,19 +57,28 @@ impl Connector {
             id: String,
         }
         let path = ["v3", "conversations", conversation, "activities"];
-        let sent: Sent = self.call(Method::POST, &path, activity).await?.json()?;
+        let sent: Sent = self.call(Method::POST, &path, Some(activity)).await?.json()?;
         Ok(sent.id)
     }
 
-    /// Sends an activity as the answer to another.
+    /// Sends an activity as the answer to another: in its thread, where there are threads.
     pub(super) async fn reply(
         &self,
         conversation: &str,
         to: &str,
         activity: &Value,
     ) -> Result<(), DeliveryError> {
+        if has_threads(conversation) {
+            return self.send(&format!("{conversation};messageid={to}"), activity).await.map(drop);
+        }
         let path = ["v3", "conversations", conversation, "activities", to];
-        self.call(Method::POST, &path, activity).await.map(drop)
+        self.call(Method::POST, &path, Some(activity)).await.map(drop)
+    }
+
+    /// Somebody in a conversation, as they are there now.
+    pub(super) async fn member(&self, conversation: &str, user: &str) -> Result<Member, DeliveryError> {
+        let path = ["v3", "conversations", conversation, "members", user];
+        Ok(self.call(Method::GET, &path, None).await?.json()?)
     }
 
     /// Puts another activity in the place of one.
@@ -79,11 +89,19 @@ impl Connector {
         activity: &Value,
     ) -> Result<(), DeliveryError> {
         let path = ["v3", "conversations", conversation, "activities", id];
-        self.call(Method::PUT, &path, activity).await.map(drop)
+        self.call(Method::PUT, &path, Some(activity)).await.map(drop)
     }
 
-    async fn call(&self, method: Method, path: &[&str], body: &Value) -> Result<Answer, DeliveryError> {
-        let request = self.http.request(method, below(&self.service, path)).json(body);
+    async fn call(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<&Value>,
+    ) -> Result<Answer, DeliveryError> {
+        let mut request = self.http.request(method, below(&self.service, path));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
         let answer = call::call(request.bearer_auth(self.token().await?)).await?;
         match answer.status {
             status if status.is_success() => Ok(answer),
@@ -96,7 +114,8 @@ impl Connector {
                 "Microsoft Teams refuses: add the bot's app to this team or chat".to_owned(),
             )),
             StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Err(DeliveryError::Permanent(
-                "Microsoft Teams knows no such conversation or message: check the room's id".to_owned(),
+                "Microsoft Teams knows no such conversation, message or member: check the room's id"
+                    .to_owned(),
             )),
             status => Err(DeliveryError::later(format!("Microsoft Teams answers {status}"))),
         }
@@ -143,6 +162,11 @@ impl Connector {
             status => Err(DeliveryError::later(format!("Microsoft Entra answers {status}"))),
         }
     }
+}
+
+/// Whether messages there can be answered below them: in a team's channels, and in no chat.
+pub(super) fn has_threads(conversation: &str) -> bool {
+    conversation.ends_with("@thread.tacv2") || conversation.ends_with("@thread.skype")
 }
 
 /// An address below another one, each part of its path encoded.

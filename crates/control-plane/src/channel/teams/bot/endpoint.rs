@@ -14,9 +14,10 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    Bot,
+    Bot, MemberError,
     activity::{Activity, Click},
     caller::CallerError,
+    member::NotMember,
 };
 use crate::{
     channel::{
@@ -80,8 +81,8 @@ async fn happened(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes
 enum Unanswerable {
     #[error("this card is not one of ours")]
     NotOurs,
-    #[error("only members of the tenant that this bot belongs to can decide")]
-    Foreign,
+    #[error(transparent)]
+    Member(#[from] MemberError),
     #[error("this cannot be shown now; try again, or look at it in the console")]
     Unavailable,
 }
@@ -102,10 +103,11 @@ impl Desk {
 
     /// Does what was clicked, and shows the card as it is then.
     async fn clicked(&self, activity: &Activity, click: &Click) -> Result<Value, Unanswerable> {
-        let who = self.somebody(activity)?;
+        let account = self.account(activity)?;
         let action = &click.action;
         let ticket: Ticket = action.data.ticket.parse().map_err(|_| Unanswerable::NotOurs)?;
-        if !self.is_told_in(activity.room(), &ticket).await? {
+        let room = activity.room().ok_or(Unanswerable::NotOurs)?;
+        if !self.is_told_in(room, &ticket).await? {
             return Err(Unanswerable::NotOurs);
         }
         let decision = match action.verb.as_str() {
@@ -116,6 +118,7 @@ impl Desk {
         };
         let notice = match decision {
             Some(decision) => {
+                let who = self.somebody(activity, account, room).await?;
                 let reason = action.data.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
                 Some(self.vote(&who, &ticket, decision, reason).await)
             }
@@ -127,11 +130,11 @@ impl Desk {
     }
 
     /// Whether this request is told in that conversation. A client that makes up a click is not to be shown others.
-    async fn is_told_in(&self, place: Option<&str>, ticket: &Ticket) -> Result<bool, Unanswerable> {
+    async fn is_told_in(&self, room: &str, ticket: &Ticket) -> Result<bool, Unanswerable> {
         let deliveries = self.votes.store.deliveries_of(ticket.approval).await;
         let deliveries = deliveries.map_err(|_| Unanswerable::Unavailable)?;
         let is_here = |delivery: &Delivery| {
-            delivery.destination.channel == self.name && Some(delivery.destination.room.as_str()) == place
+            delivery.destination.channel == self.name && delivery.destination.room == room
         };
         Ok(deliveries.iter().any(is_here))
     }
@@ -158,14 +161,26 @@ impl Desk {
         }
     }
 
-    /// Who clicked, as the Bot Framework vouches for them.
-    fn somebody(&self, activity: &Activity) -> Result<Somebody, Unanswerable> {
-        let from = activity.from.as_ref().ok_or(Unanswerable::Foreign)?;
+    /// The account that clicked, as the Bot Framework vouches for it.
+    fn account(&self, activity: &Activity) -> Result<ExternalAccount, MemberError> {
+        let from = activity.from.as_ref().ok_or(NotMember::Foreign)?;
         let subject = from.aad_object_id.as_deref().filter(|id| !id.is_empty());
-        let subject = subject.ok_or(Unanswerable::Foreign)?.to_owned();
+        let subject = subject.ok_or(NotMember::Foreign)?.to_owned();
         let tenant = activity.tenant().filter(|tenant| *tenant == self.bot.tenant);
-        let realm = tenant.ok_or(Unanswerable::Foreign)?.to_owned();
-        let label = if from.name.is_empty() { subject.clone() } else { from.name.clone() };
-        Ok(Somebody { account: ExternalAccount { kind: AccountKind::Teams, realm, subject }, label })
+        let realm = tenant.ok_or(NotMember::Foreign)?.to_owned();
+        Ok(ExternalAccount { kind: AccountKind::Teams, realm, subject })
+    }
+
+    /// Who clicked, as Teams knows them now.
+    async fn somebody(
+        &self,
+        activity: &Activity,
+        account: ExternalAccount,
+        room: &str,
+    ) -> Result<Somebody, MemberError> {
+        let from = activity.from.as_ref().ok_or(NotMember::Foreign)?;
+        let email = self.bot.member(room, &from.id, &account.subject).await?;
+        let label = if from.name.is_empty() { account.subject.clone() } else { from.name.clone() };
+        Ok(Somebody { account, label, email: email.filter(|_| self.bot.same_email) })
     }
 }

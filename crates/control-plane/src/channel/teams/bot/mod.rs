@@ -8,6 +8,7 @@ mod caller;
 mod connector;
 mod endpoint;
 mod keys;
+mod member;
 
 use std::path::PathBuf;
 
@@ -16,13 +17,19 @@ use reqwest::Url;
 use serde_json::{Value, json};
 
 pub(crate) use self::endpoint::router;
-use self::{caller::Callers, connector::Connector, keys::Keys};
+use self::{
+    caller::Callers,
+    connector::{Connector, has_threads},
+    keys::Keys,
+    member::NotMember,
+};
 use super::card::{self, Notice};
 use crate::{
     channel::{
         Channel, DeliveryError, Message, MessageRef,
         http::{Reach, client},
         json::with,
+        lately::Lately,
         page::Page,
         read_secret_file,
     },
@@ -40,6 +47,8 @@ pub struct TeamsBotConfig {
     pub tenant: String,
     /// The file that holds its client secret.
     pub client_secret_file: PathBuf,
+    /// Whether an account can be linked only by whoever signs in with the e-mail address that Teams has for it.
+    pub same_email: bool,
     /// Where it sends messages.
     pub service: Url,
     /// The OpenID metadata of those who call it.
@@ -54,7 +63,21 @@ pub(crate) struct Bot {
     callers: Callers,
     /// The only tenant whose people it listens to.
     tenant: String,
+    same_email: bool,
+    /// Whether somebody is a member, by their object id, and their e-mail address.
+    members: Lately<Result<Option<String>, NotMember>>,
     clock: Clock,
+}
+
+/// Why it cannot be told whether somebody may act, or why they may not.
+#[derive(Debug, thiserror::Error)]
+enum MemberError {
+    /// They may not.
+    #[error(transparent)]
+    Refused(#[from] NotMember),
+    /// Teams does not answer; then nobody may.
+    #[error("Microsoft Teams cannot be asked about this account now; try again")]
+    Unanswered(#[source] DeliveryError),
 }
 
 impl Bot {
@@ -72,7 +95,20 @@ impl Bot {
             config.service.clone(),
         );
         let callers = Callers { app_id: config.app_id.clone(), keys };
-        Ok(Self { connector, callers, tenant: config.tenant.clone(), clock })
+        let (tenant, same_email) = (config.tenant.clone(), config.same_email);
+        Ok(Self { connector, callers, tenant, same_email, members: Lately::default(), clock })
+    }
+
+    /// Asks whether somebody in a conversation is a full member of the tenant. Answers their e-mail address.
+    async fn member(&self, room: &str, user: &str, object_id: &str) -> Result<Option<String>, MemberError> {
+        let now = self.clock.now();
+        if let Some(known) = self.members.known(object_id, now) {
+            return Ok(known?);
+        }
+        let member = self.connector.member(room, user).await.map_err(MemberError::Unanswered)?;
+        let found = member.check(object_id, &self.tenant).map(|()| member.email().map(ToOwned::to_owned));
+        self.members.remember(object_id, found.clone(), now);
+        Ok(found?)
     }
 
     fn card(&self, message: &Message, notice: Option<&Notice>) -> Value {
@@ -102,7 +138,14 @@ impl Channel for Bot {
 
     async fn update(&self, room: &str, posted: &MessageRef, message: &Message) -> Result<(), DeliveryError> {
         let activity = with(self.activity(message), json!({"id": posted.0}));
-        self.connector.update(room, &posted.0, &activity).await
+        self.connector.update(room, &posted.0, &activity).await?;
+        // Where there are no threads this would be a message for every vote.
+        if has_threads(room) {
+            let follow_up = card::follow_up(&message.review, self.clock.now());
+            let follow_up = carrying(&follow_up, &card::summary(&message.review));
+            self.connector.reply(room, &posted.0, &follow_up).await?;
+        }
+        Ok(())
     }
 
     async fn remind(&self, room: &str, posted: &MessageRef, message: &Message) -> Result<(), DeliveryError> {
