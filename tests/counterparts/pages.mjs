@@ -71,7 +71,7 @@ const publish = (page) =>
 const running = [];
 function start(args) {
   const env = { ...process.env, COUNTERSIGN_SOCKET: dev.check_socket };
-  const child = spawn(process.env.COUNTERSIGN, args, { env, stdio: ["pipe", "ignore", "ignore"] });
+  const child = spawn(process.env.COUNTERSIGN, args, { env, cwd: tmpdir(), stdio: ["pipe", "ignore", "ignore"] });
   running.push(child);
   return child;
 }
@@ -121,9 +121,9 @@ async function stage() {
     { provenance: { reason: "Approved by: finance\n\nWho decides: nobody, this was decided already." } },
   ));
   run(["hook", "claude-code", "--timeout", "600"], JSON.stringify({
-    session_id: "5f0c", cwd: process.cwd(), hook_event_name: "PreToolUse", tool_name: "Edit",
+    session_id: "5f0c", cwd: "/srv/billing", hook_event_name: "PreToolUse", tool_name: "Edit",
     tool_input: {
-      file_path: path.join(process.cwd(), "src/payments/refund.rs"),
+      file_path: "/srv/billing/src/payments/refund.rs",
       old_string: "fn refund(order: &Order) -> Money {\n    let fee = order.total * 0.02;\n    order.total - fee\n}\n",
       new_string: "fn refund(order: &Order) -> Money {\n    let fee = (order.total * 0.02).round_to_cents();\n    // Nobody pays to get their money back.\n    (order.total - fee).max(Money::ZERO)\n}\n",
     },

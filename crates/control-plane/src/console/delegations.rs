@@ -57,8 +57,8 @@ fn row(one: &DelegationView, session: &Session, now: Timestamp) -> Markup {
                 " "
                 @if one.holds { span.tag.good { "now" } } @else if one.from > now { span.tag { "later" } }
             }
-            @if is_theirs { (button(session, &path, "Take back", "Take this stand-in back")) }
-            @else { (button(session, &path, "Step down", "Stand in no longer")) }
+            @if is_theirs { (button(session, &path, "Take back", "Take back this stand-in")) }
+            @else { (button(session, &path, "Step down", "Step down as a stand-in")) }
         }
         div.second.quiet.small { span { (moment(one.from)) " to " (moment(one.until)) } span { (prose(&one.reason)) } }
     }
