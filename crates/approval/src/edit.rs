@@ -19,6 +19,10 @@ use crate::{
 
 /// Where the arguments are in an operation.
 pub const ARGUMENTS: &str = "/action/properties";
+/// Where they are in what a coding agent's hook has seen.
+pub const HOOK: &str = "/context/hook";
+/// What of that can be changed: the shell line, and the rest of the tool's input.
+pub const HOOK_ARGUMENTS: [&str; 2] = ["/context/hook/line", "/context/hook/input"];
 /// The most changes at a time.
 pub const MAX_CHANGES: usize = 64;
 /// The longest new value, in bytes of JSON.
@@ -28,7 +32,7 @@ pub const MAX_VALUE: usize = 8 * 1024;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArgumentChange {
-    /// Which argument: a JSON Pointer (RFC 6901) below [`ARGUMENTS`].
+    /// Which argument: a JSON Pointer (RFC 6901) below [`arguments_at`].
     pub pointer: String,
     /// Its new value.
     pub value: Value,
@@ -60,7 +64,12 @@ pub enum EditError {
     #[error("change from 1 to {MAX_CHANGES} arguments at a time")]
     Count,
     /// Not an argument, or none that there is.
-    #[error("{0:?} is no argument of this operation; arguments are JSON Pointers below {ARGUMENTS}")]
+    #[error(
+        "{0:?} is no argument of this operation; arguments are JSON Pointers below {ARGUMENTS}, and of what a hook has \
+         seen {line} and those below {input}",
+        line = HOOK_ARGUMENTS[0],
+        input = HOOK_ARGUMENTS[1]
+    )]
     NoArgument(String),
     /// What nobody can see, nobody can replace.
     #[error("{0:?} is redacted, so it cannot be changed")]
@@ -79,6 +88,20 @@ pub enum EditError {
     LeftOut(String),
 }
 
+/// Where the arguments of an operation are that can be changed.
+#[must_use]
+pub fn arguments_at(operation: &Value) -> &'static str {
+    if operation.pointer(HOOK).is_some_and(Value::is_object) { HOOK } else { ARGUMENTS }
+}
+
+fn is_argument(place: &str, pointer: &str) -> bool {
+    if place == HOOK {
+        HOOK_ARGUMENTS.iter().any(|argument| is_within(pointer, argument))
+    } else {
+        is_within(pointer, place) && pointer.len() > place.len()
+    }
+}
+
 /// Applies changes to an operation's form, whole or not at all. `redacted` are the pointers of what its
 /// reader cannot see.
 ///
@@ -89,11 +112,11 @@ pub fn apply(operation: &Value, changes: &[ArgumentChange], redacted: &[String])
         return Err(EditError::Count);
     }
     let mut edited = operation.clone();
+    let arguments = arguments_at(operation);
     let mut places: Vec<&str> = Vec::new();
     for ArgumentChange { pointer, value } in changes {
         let shown: String = pointer.chars().take(200).collect();
-        let is_argument = is_within(pointer, ARGUMENTS) && pointer.len() > ARGUMENTS.len();
-        if !is_argument {
+        if !is_argument(arguments, pointer) {
             return Err(EditError::NoArgument(shown));
         }
         if value.to_string().len() > MAX_VALUE || pointer.len() > MAX_SHORT_TEXT {
@@ -116,17 +139,18 @@ pub fn apply(operation: &Value, changes: &[ArgumentChange], redacted: &[String])
     Ok(edited)
 }
 
-/// The changes that make some arguments into others. What gains or loses members is replaced whole.
+/// The changes that make some arguments, which are at `place`, into others. What gains or loses members is replaced
+/// whole.
 ///
 /// # Errors
 /// When an argument would come or go: only what is there can be changed.
-pub fn changes_between(old: &Object, new: &Object) -> Result<Vec<ArgumentChange>, EditError> {
+pub fn changes_between(place: &str, old: &Object, new: &Object) -> Result<Vec<ArgumentChange>, EditError> {
     if let Some(name) = new.keys().find(|name| !old.contains_key(*name)) {
-        return Err(EditError::NoArgument(below(ARGUMENTS, name)));
+        return Err(EditError::NoArgument(below(place, name)));
     }
     let mut changes = Vec::new();
     for (name, old) in old {
-        let pointer = below(ARGUMENTS, name);
+        let pointer = below(place, name);
         match new.get(name) {
             Some(new) => collect_changes(pointer, old, new, &mut changes),
             None => return Err(EditError::LeftOut(pointer)),
@@ -171,10 +195,14 @@ impl Edit {
     #[must_use]
     pub fn led_to(&self, from: &Request, to: &Request) -> bool {
         let read = |request: &Request| serde_json::from_str::<Value>(&request.submission.operation).ok();
-        let edited = read(from).and_then(|from| apply(&from, &self.changes, &[]).ok());
-        let arguments = |operation: Option<Value>| operation.and_then(|it| it.pointer(ARGUMENTS).cloned());
-        let (expected, found) = (arguments(edited), arguments(read(to)));
-        from.agent == to.agent && expected.is_some() && expected == found
+        let Some(edited) = read(from).and_then(|from| apply(&from, &self.changes, &[]).ok()) else {
+            return false;
+        };
+        let Some(found) = read(to) else { return false };
+        let places = if arguments_at(&edited) == HOOK { &HOOK_ARGUMENTS[..] } else { &[ARGUMENTS] };
+        let same = |place: &&str| edited.pointer(place) == found.pointer(place);
+        let is_there = places.iter().any(|place| found.pointer(place).is_some());
+        from.agent == to.agent && is_there && places.iter().all(same)
     }
 }
 
@@ -257,6 +285,35 @@ mod tests {
         assert_eq!(edited, expected);
     }
 
+    /// Of what a hook has seen, the line and the input are changed, and nothing that says where or by whom it runs.
+    #[test]
+    fn a_hooks_call_is_changed_where_its_host_can_be_told() {
+        let call = json!({
+            "action": {"name": "Exec::run", "properties": {"a": 1}},
+            "context": {"hook": {"host": "claude-code", "tool": "Bash", "line": "rm a", "cwd": "/p", "input": {"b": 1}}},
+        });
+        let changes =
+            [change("/context/hook/line", json!("rm b")), change("/context/hook/input/b", json!(2))];
+        let edited = apply(&call, &changes, &[]).unwrap();
+        assert_eq!(edited["context"]["hook"]["line"], "rm b");
+        assert_eq!(edited["context"]["hook"]["input"], json!({"b": 2}));
+        for pointer in [
+            "/context/hook",
+            "/context/hook/cwd",
+            "/context/hook/tool",
+            "/context/hook/host",
+            "/context/hook/lineage",
+            "/action/properties/a",
+            "/context/hook/input/missing",
+            "/action/name",
+        ] {
+            let refused = apply(&call, &[change(pointer, json!("x"))], &[]);
+            assert!(matches!(refused, Err(EditError::NoArgument(_))), "{pointer}");
+        }
+        let secret = vec!["/context/hook/line".to_owned()];
+        assert!(matches!(apply(&call, &changes, &secret), Err(EditError::Redacted(_))));
+    }
+
     #[test]
     fn what_is_no_visible_argument_is_not_changed() {
         let refuse = |changes: &[ArgumentChange]| apply(&operation(), changes, &secret()).unwrap_err();
@@ -298,7 +355,7 @@ mod tests {
     #[test]
     fn what_comes_or_goes_is_no_change_of_an_argument() {
         let old = object(json!({"a/b": 1, "deep": {"list": [1, 2], "x": "y"}}));
-        let between = |new| changes_between(&old, &object(new));
+        let between = |new| changes_between(ARGUMENTS, &old, &object(new));
         assert_eq!(
             between(json!({"a/b": 1, "deep": {"list": [1, 3], "x": "z"}})).unwrap(),
             [
@@ -335,7 +392,7 @@ mod tests {
             let of = |[a, b]: [Value; 2]| json!({"action": {"properties": {"a": a, "b/~": b}}});
             let (old, new) = (of(old), of(new));
             let arguments = |whole: &Value| object(whole.pointer(ARGUMENTS).unwrap().clone());
-            let changes = changes_between(&arguments(&old), &arguments(&new)).unwrap();
+            let changes = changes_between(ARGUMENTS, &arguments(&old), &arguments(&new)).unwrap();
             if changes.is_empty() {
                 prop_assert_eq!(old, new);
             } else {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use countersign_model::{ApprovalId, DecidingPolicy, Digest, EvaluationId, Revision};
 
+use crate::intent::Edited;
+
 /// What kept an operation from running.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
@@ -46,6 +48,9 @@ pub enum Cause {
     /// The request was cancelled.
     #[error("the approval request was cancelled{}", reason(.0))]
     Cancelled(Option<String>),
+    /// A reviewer changed its arguments: what it has become is to be submitted.
+    #[error("a reviewer changed its arguments; what it has become is decided about anew")]
+    Edited(Box<Edited>),
     /// It was approved, but not started in time.
     #[error("approved, but not started in time")]
     Lapsed,
@@ -91,6 +96,7 @@ impl Cause {
             Self::Refused(_) => "refused",
             Self::Expired => "expired",
             Self::Cancelled(_) => "cancelled",
+            Self::Edited(_) => "edited",
             Self::Lapsed => "lapsed",
             Self::Revoked(_) => "revoked",
             Self::Invalidated(_) => "invalidated",

@@ -144,7 +144,33 @@ pub enum Arguments {
     Replaceable,
     /// What a reviewer made of them.
     Replaced(Arc<Replaced>),
+    /// Others, if a reviewer changes them, and then only as another intent: whoever sets this is told by
+    /// [`crate::Cause::Edited`], reads what is to be done anew, and says here which edits have led to it.
+    Resubmittable(Vec<MadeEdit>),
 }
+
+impl Arguments {
+    /// The edits that have led to them, in order.
+    #[must_use]
+    pub fn edits(&self) -> &[MadeEdit] {
+        match self {
+            Self::AsGiven | Self::Replaceable => &[],
+            Self::Replaced(replaced) => &replaced.edits,
+            Self::Resubmittable(edits) => edits,
+        }
+    }
+}
+
+/// What became of an operation that has to be submitted anew.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edited {
+    /// All the edits that have led to it, in order.
+    pub edits: Vec<MadeEdit>,
+    /// The operation's form with the changes made, secrets included. It stays on this machine.
+    pub form: Value,
+}
+
+impl Eq for Edited {}
 
 /// What reviewers made of the arguments of an operation.
 #[derive(Debug, Clone, PartialEq)]
@@ -258,12 +284,13 @@ impl Matter {
         if provenance != Provenance::default() {
             body.insert("provenance".to_owned(), json!(provenance));
         }
-        if let Arguments::Replaced(replaced) = &self.arguments {
+        let edits = self.arguments.edits();
+        if !edits.is_empty() {
             let edit = |edit: &MadeEdit| {
                 let pointers: Vec<_> = edit.changes.iter().map(|change| change.pointer.as_str()).collect();
                 json!({"approval": edit.approval, "by": edit.by, "changed": pointers})
             };
-            body.insert("edits".to_owned(), replaced.edits.iter().map(edit).collect());
+            body.insert("edits".to_owned(), edits.iter().map(edit).collect());
         }
         if let Some(pin) = self.tool_pin {
             body.insert("tool_pin".to_owned(), json!(pin));

@@ -165,7 +165,7 @@ impl Permit {
     pub fn edited(&self) -> Option<&Arc<Replaced>> {
         match &self.ticket.case.matter.arguments {
             Arguments::Replaced(replaced) => Some(replaced),
-            Arguments::AsGiven | Arguments::Replaceable => None,
+            Arguments::AsGiven | Arguments::Replaceable | Arguments::Resubmittable(_) => None,
         }
     }
 

@@ -154,3 +154,33 @@ async fn who_comes_back_gets_what_was_made_of_it_once() {
     assert!(matches!(ask().await, Waited::Pending(_)));
     assert_eq!(world.control.approvals().len(), 3, "that was that");
 }
+
+/// What an interceptor has to read anew comes back as what it has become, and is then asked about as such.
+#[tokio::test]
+async fn what_is_read_anew_is_submitted_anew() {
+    let world = world();
+    let call = |line: &str, arguments: Arguments| {
+        let mut intent = Intent { arguments, ..intent("pay", json!({"amount": 60})) };
+        let countersign_gate::Act::Operation { operation, .. } = &mut intent.act else { unreachable!() };
+        operation
+            .context
+            .insert("hook".to_owned(), json!({"host": "claude-code", "line": line, "input": {}}));
+        intent
+    };
+    let task = hold(&world, call("pay 60", Arguments::Resubmittable(Vec::new()))).await;
+    let first = world.control.last();
+    let cwd = vec![ArgumentChange { pointer: "/context/hook/host".to_owned(), value: json!("x") }];
+    assert!(world.control.refuses_edit(first, cwd));
+    world.control.edit(first, "/context/hook/line", json!("pay 55"));
+    let denial = denied(task.await.unwrap());
+    let Cause::Edited(edited) = denial.cause else { panic!("{denial}") };
+    assert_eq!(edited.form["context"]["hook"]["line"], "pay 55");
+    assert_eq!(world.control.approvals().len(), 1, "nothing is asked by itself");
+
+    let task = hold(&world, call("pay 55", Arguments::Resubmittable(edited.edits))).await;
+    let second = world.control.approvals().pop().unwrap();
+    assert_eq!(second.request.submission.follows, Some(first));
+    assert_eq!(second.request.edited_by[0].as_str(), "editor@example.com");
+    world.control.approve(second.request.id);
+    assert_eq!(permitted(task.await.unwrap()).edited(), None);
+}

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use countersign_tests::{Dev, DevOptions, binary, bundle};
+use countersign_tests::{Answer, Dev, DevOptions, binary, bundle};
 use serde_json::{Value, json};
 
 const HOSTS: [&str; 5] = ["claude-code", "codex", "copilot", "gemini", "cursor"];
@@ -382,4 +382,106 @@ fn a_hook_that_is_configured_to_fail_open_is_found_out() {
     // One that is told that the host waits longer than it does.
     fs::write(&file, text.replace("\"timeout\": 600", "\"timeout\": 60")).expect("a file");
     assert_eq!(verb(folder.path(), &["doctor", "claude-code"]).status.code(), Some(1));
+}
+
+/// A shell line of Claude Code, by a release that says which use of a tool it means.
+fn by_id(line: &str) -> Value {
+    let mut payload = shell("claude-code", line, "/tmp");
+    payload["tool_use_id"] = json!("toolu_01ABC");
+    payload
+}
+
+/// A reviewer changes the line of what waits.
+async fn edit(dev: &Dev, number: usize, line: &str) -> (String, Answer) {
+    let asked = dev.next_pending().await;
+    let id = asked["id"].as_str().expect("an id").to_owned();
+    let body = json!({ "changes": { "/context/hook/line": line }, "reason": "not that one" });
+    let answer = dev.reviewer(number).post(&format!("/api/v1/approvals/{id}/edit"), &body).await;
+    (id, answer)
+}
+
+fn told(child: Child) -> Value {
+    let output = child.wait_with_output().expect("it ends");
+    serde_json::from_slice::<Value>(&output.stdout).expect("an answer")["hookSpecificOutput"].clone()
+}
+
+#[tokio::test]
+async fn what_a_reviewer_makes_of_a_line_is_read_as_shell_and_decided_about_anew() {
+    let dev = dev();
+    let ask = |line: &str| start(dev.countersign(), &["claude-code"], &by_id(line).to_string());
+
+    // What policy permits runs, and the agent is told who changed it.
+    let child = ask("rm precious");
+    edit(&dev, 0, "ls precious").await.1.ok();
+    let answer = told(child);
+    assert_eq!(answer["permissionDecision"], "allow", "{answer}");
+    let expected = json!({ "command": "ls precious", "description": "as a model puts it" });
+    assert_eq!(answer["updatedInput"], expected);
+    let why = answer["additionalContext"].as_str().expect("a reason");
+    assert!(why.contains(&dev.reviewer_name(0)) && why.contains("not that one"), "{why}");
+
+    // What policy forbids does not run, however it is put into the line.
+    for line in ["ls; cp a b", "echo $(cp a b)", "sh -c 'cp a b'"] {
+        let child = ask("rm precious");
+        edit(&dev, 0, line).await.1.ok();
+        let answer = told(child);
+        assert_eq!(answer["permissionDecision"], "deny", "{line}: {answer}");
+        assert!(
+            answer["permissionDecisionReason"].to_string().contains("Nothing is copied"),
+            "{line}: {answer}"
+        );
+        assert!(answer.get("updatedInput").is_none(), "{answer}");
+    }
+
+    // What policy holds is a new request, on which whoever wrote it has no vote.
+    let child = ask("rm precious");
+    let (first, answer) = edit(&dev, 0, "rm other && mv a b").await;
+    answer.ok();
+    let second = dev.next_pending().await;
+    let id = second["id"].as_str().expect("an id");
+    assert_eq!((second["follows"].as_str(), id == first), (Some(&*first), false), "{second}");
+    assert!(second["operation_text"].to_string().contains("Exec::line"), "{second}");
+    let own = dev.vote(&dev.reviewer(0), id, "approve").await;
+    assert_eq!(own.status, 403, "{}", own.text);
+    dev.vote(&dev.reviewer(1), id, "deny").await.ok();
+    let answer = told(child);
+    assert_eq!(answer["permissionDecision"], "deny", "{answer}");
+}
+
+/// Claude Code comes back with the line that it knows.
+#[tokio::test]
+async fn a_host_that_comes_back_gets_what_was_made_of_its_line_once() {
+    let dev = dev();
+    let ask = || {
+        let child =
+            start(dev.countersign(), &["claude-code", "--timeout", "6"], &by_id("rm precious").to_string());
+        told(child)
+    };
+    assert!(ask()["permissionDecisionReason"].to_string().contains("pending"));
+    edit(&dev, 0, "rm other").await.1.ok();
+    let waits = ask();
+    assert!(waits["permissionDecisionReason"].to_string().contains("rm other"), "{waits}");
+    let pending = dev.next_pending().await["id"].as_str().expect("an id").to_owned();
+    dev.vote(&dev.reviewer(1), &pending, "approve").await.ok();
+    dev.until(&pending, "approved").await;
+    let runs = ask();
+    assert_eq!(runs["updatedInput"]["command"], "rm other", "{runs}");
+    dev.until(&pending, "executed").await;
+    assert!(ask()["permissionDecisionReason"].to_string().contains("pending"), "once is once");
+}
+
+/// Where a host cannot be told of another line, reviewers are not offered to change it.
+#[tokio::test]
+async fn a_host_that_cannot_be_told_is_not_offered_edits() {
+    let dev = dev();
+    for host in HOSTS {
+        let child = start(dev.countersign(), &[host], &shell(host, "rm precious", "/tmp").to_string());
+        let asked = dev.next_pending().await;
+        assert_eq!(asked["editable"], false, "{host}: {asked}");
+        let (id, refused) = edit(&dev, 0, "ls").await;
+        assert_eq!(refused.status, 409, "{host}: {}", refused.text);
+        dev.vote(&dev.reviewer(1), &id, "deny").await.ok();
+        child.wait_with_output().expect("it ends");
+        dev.until(&id, "denied").await;
+    }
 }

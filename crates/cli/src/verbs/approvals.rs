@@ -30,6 +30,7 @@ Examples:
   countersign approvals show 0199…
   countersign approvals approve 0199… --reason \"checked with the team\"
   countersign approvals edit 0199… --set /action/properties/amount=50 --reason \"no more than that\"
+  countersign approvals edit 0199… --set '/context/hook/line=\"rm build/old\"'      # what a coding agent's hook has seen
   countersign approvals wait 0199… --timeout 10m && echo approved
   countersign approvals revoke 0199… --reason \"wrong cluster\"
   countersign approvals approve 0199… 019a… 019b…

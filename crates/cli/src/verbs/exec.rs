@@ -120,7 +120,7 @@ async fn decide(
                 }
                 Some(Event::Permit(permit)) => return Ok(Decided::Permitted(Box::new(exchange), permit)),
                 Some(Event::Denied(denied)) => return Ok(Decided::Denied(denied)),
-                None | Some(Event::Answered(_) | Event::ListTools) => {
+                None | Some(Event::Answered(_) | Event::Edited(_) | Event::ListTools) => {
                     return Err(LocalError::Broken("it ended without a decision".to_owned()));
                 }
             },

@@ -178,7 +178,8 @@ pub(crate) async fn vote(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EditBody {
-    /// The new values, by JSON Pointers below `/action/properties`.
+    /// The new values, by JSON Pointers below `/action/properties`; of what a hook has seen, `/context/hook/line`
+    /// and those below `/context/hook/input`.
     #[schema(value_type = Object)]
     changes: BTreeMap<String, serde_json::Value>,
     /// Why, for the agent, the others and the record.

@@ -52,7 +52,7 @@ impl Editable {
         }
         let ApprovalView { operation, redacted, .. } =
             state.services.approvals.get(&session.actor, id).await?;
-        let arguments = operation.pointer(edit::ARGUMENTS).and_then(Value::as_object);
+        let arguments = operation.pointer(edit::arguments_at(&operation)).and_then(Value::as_object);
         let arguments = arguments.cloned().unwrap_or_default();
         Ok(Self { review: reviewed.review, arguments, redacted, operation })
     }
@@ -63,7 +63,9 @@ impl Editable {
         let Value::Object(arguments) = value else {
             return Err("The arguments are a JSON object: they begin with { and end with }.".to_owned());
         };
-        let changes = edit::changes_between(&self.arguments, &arguments).map_err(|error| sentence(&error))?;
+        let place = edit::arguments_at(&self.operation);
+        let changes =
+            edit::changes_between(place, &self.arguments, &arguments).map_err(|error| sentence(&error))?;
         if changes.is_empty() {
             return Err("Nothing is changed yet.".to_owned());
         }

@@ -3,7 +3,7 @@
 //!
 //! Both sides are in what the digest binds (I12), and stay among the arguments as well.
 
-use countersign_approval::{ArgumentChange, edit::ARGUMENTS};
+use countersign_approval::{ArgumentChange, edit::arguments_at};
 use countersign_model::Object;
 use serde::Serialize;
 use serde_json::Value;
@@ -207,7 +207,7 @@ impl Difference {
                 (Value::String(_), Value::String(_)) => document(value),
                 _ => serde_json::to_string_pretty(value).unwrap_or_default(),
             };
-            let name = change.pointer.strip_prefix(ARGUMENTS).unwrap_or(&change.pointer);
+            let name = change.pointer.strip_prefix(arguments_at(operation)).unwrap_or(&change.pointer);
             Self::between(name.trim_start_matches('/'), &side(old), &side(&change.value))
         };
         changes.iter().map(one).collect()
@@ -295,8 +295,10 @@ mod tests {
     #[test]
     fn a_change_of_an_argument_reads_as_it_is_written() {
         let operation = json!({"action": {"properties": {"text": "a\nb\n", "deep": [{"amount": 5}]}}});
-        let change =
-            |pointer: &str, value: Value| ArgumentChange { pointer: format!("{ARGUMENTS}{pointer}"), value };
+        let change = |pointer: &str, value: Value| ArgumentChange {
+            pointer: format!("/action/properties{pointer}"),
+            value,
+        };
         let changes = [change("/text", json!("a\nc\n")), change("/deep/0/amount", json!("5"))];
         let found = Difference::of_changes(&operation, &changes);
         assert_eq!(shown(&found[0]), [" a", "-b", "+c"]);

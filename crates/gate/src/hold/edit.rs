@@ -17,7 +17,7 @@ use super::{Held, HoldError, Next};
 use crate::{
     Act, Answer, Cause, Intent,
     engine::Engine,
-    intent::{Arguments, MadeEdit, Replaced},
+    intent::{Arguments, Edited, MadeEdit, Replaced},
 };
 
 impl Held {
@@ -38,10 +38,14 @@ impl Engine {
                 return Next::Done(self.refuse_hold(&held, cause, Some(status.id)).await);
             }
         };
+        if let Arguments::Resubmittable(before) = &held.intent.arguments {
+            let cause = self.to_be_resubmitted(&held, before, edit);
+            return Next::Done(self.refuse_hold(&held, cause, Some(status.id)).await);
+        }
         let intent = match self.changed(&held, edit) {
             Ok(intent) => Arc::new(intent),
             Err(why) => {
-                let cause = Cause::Cancelled(Some(format!("its arguments were changed, and {why}")));
+                let cause = cannot_be_changed(&why);
                 return Next::Done(self.refuse_hold(&held, cause, Some(status.id)).await);
             }
         };
@@ -57,6 +61,22 @@ impl Engine {
         match self.open(intent, &held.case.matter.span).await {
             Ok(case) => self.evaluate_plainly(intent, case).await,
             Err(denial) => Answer::Denied(denial),
+        }
+    }
+
+    /// What an operation has become whose interceptor reads it anew. What is not shown there is not touched.
+    fn to_be_resubmitted(&self, held: &Held, before: &[MadeEdit], edit: MadeEdit) -> Cause {
+        let matter = &held.case.matter;
+        let (shown, redacted) = matter.redacted(held.case.snapshot.bundle.redaction());
+        let whole: Value = serde_json::from_str(matter.text()).unwrap_or_default();
+        let changed = edit::apply(&shown, &edit.changes, &redacted)
+            .and_then(|_| edit::apply(&whole, &edit.changes, &[]));
+        match changed {
+            Ok(form) => {
+                let edits = before.iter().cloned().chain([edit]).collect();
+                Cause::Edited(Box::new(Edited { edits, form }))
+            }
+            Err(error) => cannot_be_changed(&error.to_string()),
         }
     }
 
@@ -76,14 +96,15 @@ impl Engine {
         let changed = changed.pointer(edit::ARGUMENTS).and_then(Value::as_object).cloned();
         let changed = changed.ok_or("they are no arguments any more")?;
         given.clone_from(&changed);
-        let mut edits = match &intent.arguments {
-            Arguments::Replaced(before) => before.edits.clone(),
-            Arguments::AsGiven | Arguments::Replaceable => Vec::new(),
-        };
+        let mut edits = intent.arguments.edits().to_vec();
         edits.push(edit);
         intent.arguments = Arguments::Replaced(Arc::new(Replaced { arguments: changed, edits }));
         Ok(intent)
     }
+}
+
+fn cannot_be_changed(why: &str) -> Cause {
+    Cause::Cancelled(Some(format!("its arguments were changed, and {why}")))
 }
 
 /// The arguments of an act that has some which can be changed.

@@ -145,10 +145,7 @@ impl Held {
             tool_pin: self.case.matter.tool_pin,
             trace: trace.or_else(|| self.case.matter.trace.clone()),
             substitutable: self.intent.arguments != Arguments::AsGiven,
-            follows: match &self.intent.arguments {
-                Arguments::Replaced(replaced) => replaced.edits.last().map(|edit| edit.approval),
-                Arguments::AsGiven | Arguments::Replaceable => None,
-            },
+            follows: self.intent.arguments.edits().last().map(|edit| edit.approval),
         }
     }
 }

@@ -162,6 +162,7 @@ pub(super) fn after(cause: &Cause) -> (&'static str, NextAction) {
         | Cause::Revoked(_)
         | Cause::Invalidated(_)
         | Cause::Expired
+        | Cause::Edited(_)
         | Cause::Cancelled(_) => ("approval_expired", NextAction::Request),
         Cause::Grant(_) | Cause::NotAccepted(_) => ("approval_unverifiable", NextAction::None),
         Cause::Refused(_) => ("approval_denied", NextAction::None),

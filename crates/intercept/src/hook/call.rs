@@ -17,7 +17,7 @@ use crate::local::wire::HookCall;
 pub const MAX_INPUT: usize = 8 * 1024 * 1024;
 /// Members of a shell tool's input that say nothing about what is run. A model words them anew each time,
 /// and a retry must be the same call.
-const ONLY_WORDS: [&str; 3] = ["description", "explanation", "timeout"];
+pub(super) const ONLY_WORDS: [&str; 3] = ["description", "explanation", "timeout"];
 
 /// Why a call cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +86,8 @@ pub struct ToolCall {
     pub project: Option<PathBuf>,
     /// Why and where.
     pub provenance: Provenance,
+    /// Whether the host can be told to use the tool with another input.
+    pub is_editable: bool,
 }
 
 impl ToolCall {

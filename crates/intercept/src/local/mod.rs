@@ -14,6 +14,7 @@
 //! whoever serves [`router`]: the sidecar checks the peer's user id.
 
 pub mod client;
+mod edits;
 mod relays;
 pub mod server;
 pub mod wire;

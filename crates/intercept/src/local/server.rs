@@ -16,7 +16,8 @@ use axum::{
 };
 use countersign_approval::Status;
 use countersign_gate::{
-    Answer, Execution, Gate, Held, Outcome, Permit, Produced, Waited, ports::BrokerError,
+    Answer, Arguments, Cause, Denial, Execution, Gate, Held, Intent, Outcome, Permit, Produced, Waited,
+    ports::BrokerError,
 };
 use countersign_model::{ApprovalId, DecidingPolicy, EvaluationId, strict_json};
 use futures::StreamExt as _;
@@ -24,9 +25,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    edits::Edits,
     relays::{self, Forwarded, Relays},
     wire::{
-        self, DeniedEvent, Event, HeldEvent, MAX_ANSWER, MAX_REQUEST, McpTerms, OperationRequest,
+        self, DeniedEvent, Event, HeldEvent, HookCall, MAX_ANSWER, MAX_REQUEST, McpTerms, OperationRequest,
         OutcomeReport, PermitEvent, Problem, WaitingEvent,
     },
 };
@@ -60,7 +62,7 @@ pub struct Settings {
 /// Whoever serves this must know that the peer may act as the agent: every client can submit operations.
 pub fn router(gate: Gate, servers: Servers, settings: Settings) -> Router {
     let (relays, running) = (Relays::default(), Mutex::default());
-    let desk = Arc::new(Desk { gate, servers, relays, settings, running });
+    let desk = Arc::new(Desk { gate, servers, relays, edits: Edits::default(), settings, running });
     // Escaped within a message, an answer is at most twice as long.
     let tools = post(relays::tools).layer(DefaultBodyLimit::max(2 * MAX_ANSWER + MAX_REQUEST));
     let answer = post(relays::answer).layer(DefaultBodyLimit::max(MAX_ANSWER));
@@ -80,6 +82,7 @@ pub(super) struct Desk {
     /// The MCP servers that relays stand before.
     pub(super) servers: Servers,
     pub(super) relays: Relays,
+    edits: Edits,
     settings: Settings,
     running: Mutex<HashMap<EvaluationId, Running>>,
 }
@@ -117,6 +120,16 @@ pub(super) enum Settled {
         policies: Vec<DecidingPolicy>,
         status: Status,
     },
+}
+
+impl Settled {
+    fn of(answer: Answer) -> Self {
+        match answer {
+            Answer::Permitted(permit) => Self::Permitted(Box::new(permit)),
+            Answer::Denied(denial) => Self::Denied(DeniedEvent::of(&denial)),
+            Answer::Held(held) => Self::Denied(DeniedEvent::still_held(&held)),
+        }
+    }
 }
 
 pub(super) type Events = mpsc::Sender<Event>;
@@ -199,23 +212,22 @@ impl Desk {
     }
 
     async fn exchange(&self, request: OperationRequest, events: Events) {
-        let (intent, patience) = match request {
+        let intent = match request {
             OperationRequest::Mcp { message, patience, provenance, trace } => {
                 let origin = Origin { provenance, trace };
                 return self.message(message, Duration::from_secs(patience), origin, &events).await;
             }
             OperationRequest::Exec { command, provenance, trace } => {
-                (exec::normalise::intent(command, &self.settings.folders, provenance, trace), None)
+                exec::normalise::intent(command, &self.settings.folders, provenance, trace)
             }
-            OperationRequest::Hook { call, patience, provenance, trace } => {
+            OperationRequest::Hook { call, editable, patience, provenance, trace } => {
                 let (agent, folders) = (self.gate.agent(), &self.settings.folders);
-                let intent = hook::normalise::intent(agent, call, folders, provenance, trace);
-                (intent, Some(Duration::from_secs(patience)))
+                let intent = hook::normalise::intent(agent, call.clone(), folders, provenance, trace);
+                return self.hook(call, intent, editable, Duration::from_secs(patience), &events).await;
             }
         };
         let answer = self.gate.decide(intent).await;
-        match self.settle(answer, patience, &events).await {
-            Settled::Permitted(permit) if patience.is_some() => hand_over(*permit, &events).await,
+        match self.settle(answer, None, &events).await {
             Settled::Permitted(permit) => {
                 // A client that is gone by now has not started anything: the permit is not consumed.
                 if let Ok(place) = events.reserve().await {
@@ -229,6 +241,52 @@ impl Desk {
         }
     }
 
+    /// Decides about a tool call, whose host uses the tool itself.
+    async fn hook(
+        &self,
+        call: HookCall,
+        intent: Intent,
+        editable: bool,
+        patience: Duration,
+        events: &Events,
+    ) {
+        if let Some(changed) = self.edits.made_of(&call).filter(|_| editable) {
+            return say(events, Event::Edited(changed)).await;
+        }
+        let arguments = if editable {
+            Arguments::Resubmittable(self.edits.that_led_to(&call))
+        } else {
+            Arguments::AsGiven
+        };
+        let answer = self.gate.decide(Intent { arguments, ..intent }).await;
+        let settled = match self.asked(answer, Some(patience), events).await {
+            Ok(Answer::Denied(Denial { cause: Cause::Edited(edited), evaluation, .. })) => {
+                let told = match self.edits.keep(&call, *edited) {
+                    Some(changed) => Event::Edited(changed),
+                    None => Event::Denied(DeniedEvent::unfit(evaluation)),
+                };
+                return say(events, told).await;
+            }
+            Ok(answer) => Settled::of(answer),
+            Err(settled) => settled,
+        };
+        match settled {
+            Settled::Permitted(permit) => {
+                self.edits.forget(&call);
+                hand_over(*permit, events).await;
+            }
+            Settled::Denied(denied) => {
+                if !denied.retry && denied.code != "refused" {
+                    self.edits.forget(&call);
+                }
+                say(events, Event::Denied(denied)).await;
+            }
+            Settled::Pending { evaluation, policies, status } => {
+                say(events, Event::Denied(DeniedEvent::pending(evaluation, policies, &status))).await;
+            }
+        }
+    }
+
     /// Has people asked where policy wants that.
     pub(super) async fn settle(
         &self,
@@ -236,26 +294,31 @@ impl Desk {
         patience: Option<Duration>,
         events: &Events,
     ) -> Settled {
-        let answer = match answer {
+        self.asked(answer, patience, events).await.map_or_else(|settled| settled, Settled::of)
+    }
+
+    /// The answer once people have been asked, or what becomes of it when they have not decided.
+    async fn asked(
+        &self,
+        answer: Answer,
+        patience: Option<Duration>,
+        events: &Events,
+    ) -> Result<Answer, Settled> {
+        match answer {
             Answer::Held(held) => {
                 let (evaluation, policies) = (held.evaluation(), held.policies().to_vec());
                 tokio::select! {
                     waited = self.hold(held, patience, events) => match waited {
-                        Waited::Answered(answer) => answer,
-                        Waited::Pending(status) => return Settled::Pending { evaluation, policies, status },
+                        Waited::Answered(answer) => Ok(answer),
+                        Waited::Pending(status) => Err(Settled::Pending { evaluation, policies, status }),
                     },
                     // Dropping the hold withdraws the request: its requester cannot be told any more.
                     () = self.settings.stop.cancelled() => {
-                        return Settled::Denied(DeniedEvent::stopping(evaluation));
+                        Err(Settled::Denied(DeniedEvent::stopping(evaluation)))
                     }
                 }
             }
-            decided => decided,
-        };
-        match answer {
-            Answer::Permitted(permit) => Settled::Permitted(Box::new(permit)),
-            Answer::Denied(denial) => Settled::Denied(DeniedEvent::of(&denial)),
-            Answer::Held(held) => Settled::Denied(DeniedEvent::still_held(&held)),
+            decided => Ok(decided),
         }
     }
 

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use countersign_approval::{Phase, Progress, Status};
 use countersign_gate::{Denial, Held, Outcome, Produced};
 use countersign_model::{
-    ApprovalId, DecidingPolicy, Digest, EvaluationId, Object, Provenance, RequirementName, Timestamp,
+    ApprovalId, DecidingPolicy, Digest, EvaluationId, Object, PersonId, Provenance, RequirementName,
+    Timestamp,
 };
 use countersign_policy::outputs::Ruled;
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,9 @@ pub enum OperationRequest {
     Hook {
         /// What it is about to do.
         call: HookCall,
+        /// Whether its host can be told to use the tool with another input.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        editable: bool,
         /// How long people may take, in seconds. Then the request stays open, and the same call attaches
         /// to it when it comes again.
         patience: u64,
@@ -271,6 +275,8 @@ pub enum Event {
     Permit(PermitEvent),
     /// It does not run.
     Denied(DeniedEvent),
+    /// It does not run: a reviewer changed what a hook has seen. The hook reads that anew, and submits it.
+    Edited(EditedEvent),
     /// It does not run, and this MCP message is the answer to it.
     Answered(AnsweredEvent),
     /// It is not decided yet: what the server's tools are must be known first. The relay lists them, and
@@ -283,6 +289,28 @@ pub enum Event {
 pub struct AnsweredEvent {
     /// The answer.
     pub message: String,
+}
+
+/// What a tool call has become.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EditedEvent {
+    /// The shell line, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
+    /// The tool's input, without the line and without what only words it.
+    pub input: Object,
+    /// Who changed it, and why.
+    pub by: Vec<EditorEvent>,
+}
+
+/// Who changed a tool call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EditorEvent {
+    /// Who.
+    pub person: PersonId,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Why an operation is held.
@@ -400,6 +428,18 @@ impl DeniedEvent {
             code: "stopping".to_owned(),
             retry: true,
             message: "the sidecar is being stopped, and the request was withdrawn".to_owned(),
+            policies: Vec::new(),
+        }
+    }
+
+    /// A reviewer made of the call what its host cannot do.
+    pub(crate) fn unfit(evaluation: EvaluationId) -> Self {
+        Self {
+            evaluation: Some(evaluation),
+            approval: None,
+            code: "cancelled".to_owned(),
+            retry: false,
+            message: "a reviewer changed the arguments into what the host cannot be told".to_owned(),
             policies: Vec::new(),
         }
     }

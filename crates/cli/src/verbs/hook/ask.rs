@@ -9,27 +9,32 @@ use std::{
     process::ExitCode,
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use countersign_intercept::{
     exec::environment::TRACEPARENT,
     hook::{
-        call::{Event as Asked, MAX_INPUT, What},
+        call::{Event as Asked, MAX_INPUT, ToolCall, What},
         host::{Answer, Host, Verdict},
     },
     local::{
         LocalError,
-        wire::{DeniedEvent, Event, OperationRequest},
+        wire::{DeniedEvent, EditedEvent, EditorEvent, Event, OperationRequest},
     },
 };
+use countersign_model::Object;
+use serde_json::Value;
 
 use super::AskArguments;
 use crate::output::plain;
 
 /// How long before the host stops waiting the answer is given, whatever happens.
 const RESERVE: Duration = Duration::from_secs(1);
+
+/// How often reviewers may change one call while it is asked about.
+const MAX_EDITS: usize = 8;
 
 /// Answers a host.
 pub(super) fn answer(host: Host, arguments: &AskArguments) -> ExitCode {
@@ -61,34 +66,83 @@ fn say(answer: &Answer) -> ExitCode {
 }
 
 fn decide(host: Host, arguments: &AskArguments, time_out: Duration) -> (Asked, Verdict) {
-    let call = match input()
+    let read = |bytes: &[u8]| host.read(bytes).map_err(|error| error.to_string());
+    let (bytes, call) = match input()
         .map_err(|error| error.to_string())
-        .and_then(|bytes| host.read(&bytes).map_err(|error| error.to_string()))
+        .and_then(|bytes| read(&bytes).map(|call| (bytes, call)))
     {
-        Ok(call) => call,
+        Ok(read) => read,
         Err(error) => return (Asked::Before, Verdict::Fail(refusal(&error))),
     };
     let asked = call.event;
     if call.what == What::AskedElsewhere {
         return (asked, Verdict::Allow);
     }
-    let (call, provenance) = call.prepare(host.as_str());
-    let patience = if arguments.defer { Duration::ZERO } else { Host::patience(time_out) };
-    let trace = std::env::var(TRACEPARENT).ok();
-    let request = OperationRequest::Hook { call, patience: patience.as_secs(), provenance, trace };
-    let verdict = match ask(arguments, &request) {
-        Ok(Decided::Permitted) => Verdict::Allow,
-        Ok(Decided::Denied(denied, link)) => {
-            let told = told(&denied, link.as_deref());
-            if denied.code == "pending" && arguments.defer {
-                Verdict::Defer(told)
-            } else {
-                Verdict::Deny(told)
-            }
+    let end = Instant::now() + if arguments.defer { Duration::ZERO } else { Host::patience(time_out) };
+    let verdict = settle(host, arguments, Sent { bytes, call, instead: None }, end);
+    (asked, verdict.unwrap_or_else(|error| Verdict::Fail(refusal(&format!("{error:#}")))))
+}
+
+/// A call, as the host sent it, or as it would have sent what a reviewer made of it.
+struct Sent {
+    bytes: Vec<u8>,
+    call: ToolCall,
+    /// The input that the host is told to use instead, and who made it.
+    instead: Option<(Object, EditedEvent)>,
+}
+
+/// Asks until it is decided. What a reviewer made of a call is read and asked about like any other call.
+fn settle(host: Host, arguments: &AskArguments, mut sent: Sent, end: Instant) -> Result<Verdict> {
+    for _ in 0..MAX_EDITS {
+        let editable = sent.call.is_editable;
+        let (call, provenance) = sent.call.prepare(host.as_str());
+        if let Some((_, changed)) = &sent.instead {
+            let is_meant = (&call.line, &call.input) == (&changed.line, &changed.input);
+            ensure!(is_meant, "what a reviewer made of the call cannot be read");
         }
-        Err(error) => Verdict::Fail(refusal(&format!("{error:#}"))),
+        let patience = end.saturating_duration_since(Instant::now()).as_secs();
+        let trace = std::env::var(TRACEPARENT).ok();
+        let request = OperationRequest::Hook { call, editable, patience, provenance, trace };
+        let changed = match ask(arguments, &request)? {
+            Decided::Permitted => {
+                return Ok(match sent.instead {
+                    Some((input, changed)) => Verdict::AllowInstead { input, why: by_whom(&changed) },
+                    None => Verdict::Allow,
+                });
+            }
+            Decided::Denied(denied, link) => {
+                let mut told = told(&denied, link.as_deref());
+                if let Some((_, changed)) = &sent.instead {
+                    told = format!("{} {told}", by_whom(changed));
+                }
+                let is_deferred = denied.code == "pending" && arguments.defer;
+                return Ok(if is_deferred { Verdict::Defer(told) } else { Verdict::Deny(told) });
+            }
+            Decided::Edited(changed) => changed,
+        };
+        let (bytes, input) = host.edited(&sent.bytes, changed.line.as_deref(), &changed.input)?;
+        let call = host.read(&bytes)?;
+        sent = Sent { bytes, call, instead: Some((input, changed)) };
+    }
+    bail!("reviewers change it each time it is asked about")
+}
+
+/// What the agent, and its user, are told of an edit.
+fn by_whom(changed: &EditedEvent) -> String {
+    let one = |editor: &EditorEvent| {
+        let reason =
+            editor.reason.as_deref().map(|reason| format!(" ({})", plain(reason))).unwrap_or_default();
+        format!("{}{reason}", plain(editor.person.as_str()))
     };
-    (asked, verdict)
+    let people: Vec<_> = changed.by.iter().map(one).collect();
+    let into = match &changed.line {
+        Some(line) => plain(line),
+        None => plain(&Value::Object(changed.input.clone()).to_string()),
+    };
+    format!(
+        "Countersign: {} changed this call into: {into}. That is what was decided about, not what you gave.",
+        people.join(", ")
+    )
 }
 
 fn input() -> io::Result<Vec<u8>> {
@@ -101,6 +155,7 @@ fn input() -> io::Result<Vec<u8>> {
 enum Decided {
     Permitted,
     Denied(Box<DeniedEvent>, Option<String>),
+    Edited(EditedEvent),
 }
 
 fn ask(arguments: &AskArguments, request: &OperationRequest) -> Result<Decided> {
@@ -117,6 +172,7 @@ fn ask(arguments: &AskArguments, request: &OperationRequest) -> Result<Decided> 
                 Event::Waiting(waiting) => link = waiting.link,
                 Event::Permit(_) => return Ok(Decided::Permitted),
                 Event::Denied(denied) => return Ok(Decided::Denied(Box::new(denied), link)),
+                Event::Edited(changed) => return Ok(Decided::Edited(changed)),
                 Event::Answered(_) | Event::ListTools => break,
             }
         }

@@ -4,18 +4,40 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
+use countersign_model::Object;
+use serde_json::{Value, json};
 
 use super::{
     super::{
-        call::{CallError, Event, Members, ToolCall, What, file, mcp, search},
+        call::{CallError, Event, Members, ONLY_WORDS, ToolCall, What, file, mcp, search},
         part::Access,
     },
     Verdict, hook_specific, permission,
 };
 
 pub(super) fn read(members: &Members) -> Result<ToolCall, CallError> {
-    read_with(members, what)
+    let call = read_with(members, what)?;
+    // A release that does not know `updatedInput` (before 2.0.10) would go on with what nobody has approved. The
+    // event has had this member for a shorter time.
+    let knows_updates = members.text("tool_use_id").is_some_and(|id| !id.is_empty());
+    Ok(ToolCall { is_editable: call.event == Event::Before && knows_updates, ..call })
+}
+
+/// The input that the host is told to use instead, and what it would have sent with that.
+pub(super) fn edited(
+    members: &Members,
+    line: Option<&str>,
+    input: &Object,
+) -> Result<(Members, Object), CallError> {
+    let mut updated = input.clone();
+    if let Some(line) = line {
+        let Members(given) = members.object("tool_input")?;
+        updated.extend(given.into_iter().filter(|(name, _)| ONLY_WORDS.contains(&name.as_str())));
+        updated.insert("command".to_owned(), json!(line));
+    }
+    let mut sent = members.clone();
+    sent.0.insert("tool_input".to_owned(), Value::Object(updated.clone()));
+    Ok((sent, updated))
 }
 
 /// Reads the form that Claude Code has made common, with the tools of a host.
@@ -37,6 +59,7 @@ pub(super) fn read_with(
         provenance: members.provenance("session_id", &input),
         tool,
         input: input.0,
+        is_editable: false,
     })
 }
 
@@ -57,8 +80,16 @@ fn what(tool: &str, input: &Members) -> Result<What, CallError> {
 }
 
 pub(super) fn answer(event: Event, verdict: &Verdict) -> Option<Value> {
-    Some(match event {
-        Event::Before => hook_specific("PreToolUse", verdict),
-        Event::Permission => permission(verdict),
+    Some(match (event, verdict) {
+        (Event::Before, Verdict::AllowInstead { input, why }) => json!({ "hookSpecificOutput": {
+            "hookEventName": "PreToolUse",
+            "permissionDecision": "allow",
+            "permissionDecisionReason": why,
+            "updatedInput": input,
+            // The reason is for the user; this is for the agent.
+            "additionalContext": why,
+        }}),
+        (Event::Before, _) => hook_specific("PreToolUse", verdict),
+        (Event::Permission, _) => permission(verdict),
     })
 }

@@ -39,6 +39,7 @@ pub(super) fn read(members: &Members) -> Result<ToolCall, CallError> {
         provenance: members.provenance(session, &input),
         tool,
         input: input.0,
+        is_editable: false,
     })
 }
 
@@ -64,7 +65,9 @@ fn what(tool: &str, input: &Members) -> Result<What, CallError> {
 pub(super) fn answer(event: Event, verdict: &Verdict) -> Option<Value> {
     let decision = match verdict {
         Verdict::Allow => None,
-        Verdict::Deny(why) | Verdict::Fail(why) | Verdict::Defer(why) => Some(why),
+        Verdict::AllowInstead { why, .. } | Verdict::Deny(why) | Verdict::Fail(why) | Verdict::Defer(why) => {
+            Some(why)
+        }
     };
     Some(match (event, decision) {
         (Event::Before, None) => json!({ "permissionDecision": "allow" }),

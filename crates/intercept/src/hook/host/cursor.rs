@@ -48,7 +48,8 @@ pub(super) fn read(members: &Members) -> Result<ToolCall, CallError> {
     let told = members.text("cwd").is_some_and(|cwd| !cwd.is_empty());
     let cwd = project.clone().filter(|_| !told).unwrap_or_else(|| members.cwd());
     let provenance = members.provenance("conversation_id", &input);
-    Ok(ToolCall { event: Event::Before, tool, what, input: input.0, cwd, project, provenance })
+    let (event, is_editable) = (Event::Before, false);
+    Ok(ToolCall { event, tool, what, input: input.0, cwd, project, provenance, is_editable })
 }
 
 fn before_tool(tool: &str, input: &Members) -> Result<What, CallError> {
@@ -78,7 +79,7 @@ fn only(members: &Members, names: &[&str]) -> Members {
 pub(super) fn answer(verdict: &Verdict) -> Option<Value> {
     Some(match verdict {
         Verdict::Allow => json!({ "permission": "allow" }),
-        Verdict::Deny(why) | Verdict::Fail(why) | Verdict::Defer(why) => {
+        Verdict::AllowInstead { why, .. } | Verdict::Deny(why) | Verdict::Fail(why) | Verdict::Defer(why) => {
             json!({ "permission": "deny", "user_message": why, "agent_message": why })
         }
     })

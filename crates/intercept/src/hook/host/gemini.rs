@@ -39,6 +39,7 @@ pub(super) fn read(members: &Members) -> Result<ToolCall, CallError> {
         provenance: members.provenance("session_id", &input),
         tool,
         input: input.0,
+        is_editable: false,
     })
 }
 
@@ -65,7 +66,7 @@ fn what(tool: &str, input: &Members) -> Result<What, CallError> {
 pub(super) fn answer(verdict: &Verdict) -> Option<Value> {
     Some(match verdict {
         Verdict::Allow => json!({ "decision": "allow" }),
-        Verdict::Deny(why) | Verdict::Fail(why) | Verdict::Defer(why) => {
+        Verdict::AllowInstead { why, .. } | Verdict::Deny(why) | Verdict::Fail(why) | Verdict::Defer(why) => {
             json!({ "decision": "deny", "reason": why })
         }
     })

@@ -8,6 +8,9 @@
 //! | Gemini CLI | 0.65.0 | `BeforeTool` | `decision: "allow"` | `"deny"`, or exit code 2 | goes on |
 //! | Cursor | 3.13 | `preToolUse`, `before…` | `permission: "allow"` | `"deny"`, or exit code 2 | goes on, unless `failClosed: true` |
 //!
+//! Of these only Claude Code is told of what a reviewer made of a call (`updatedInput`), and only by releases that say
+//! which use of a tool they mean: for all others an edit is not offered.
+//!
 //! So a hook always answers by itself, before the host stops waiting. What it cannot do anything about
 //! is a host that kills it, or never starts it.
 
@@ -23,6 +26,7 @@ mod tests;
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use countersign_model::Object;
 use serde_json::{Value, json};
 
 use super::call::{CallError, Event, Members, ToolCall};
@@ -49,6 +53,13 @@ pub enum Host {
 pub enum Verdict {
     /// The tool may be used.
     Allow,
+    /// It may be used with this input, which a reviewer made. Only for calls that are editable.
+    AllowInstead {
+        /// The whole input.
+        input: Object,
+        /// Who changed it.
+        why: String,
+    },
     /// It may not.
     Deny(String),
     /// Nobody could be asked, or nothing could be read: it may not, and the host is told so in every way it
@@ -119,6 +130,26 @@ impl Host {
         }
     }
 
+    /// A call with another input: what the host would have sent, and the whole input that it is told to use.
+    ///
+    /// # Errors
+    /// When the host cannot be told, or what it sent is not what it sends before a tool is used.
+    pub fn edited(
+        self,
+        bytes: &[u8],
+        line: Option<&str>,
+        input: &Object,
+    ) -> Result<(Vec<u8>, Object), CallError> {
+        let members = Members::read(bytes)?;
+        let (sent, updated) = match self {
+            Self::ClaudeCode => claude_code::edited(&members, line, input)?,
+            Self::Codex | Self::Copilot | Self::Gemini | Self::Cursor => {
+                return Err(CallError::Missing("way to be told of another input"));
+            }
+        };
+        Ok((Value::Object(sent.0).to_string().into_bytes(), updated))
+    }
+
     /// What to answer.
     #[must_use]
     pub fn answer(self, event: Event, verdict: &Verdict) -> Answer {
@@ -144,7 +175,8 @@ impl Verdict {
         const PERMITTED: &String = &String::new();
         match self {
             Self::Allow => ("allow", PERMITTED),
-            Self::Deny(why) | Self::Fail(why) => ("deny", why),
+            // Who cannot be told of another input would use the one that nobody has approved.
+            Self::Deny(why) | Self::Fail(why) | Self::AllowInstead { why, .. } => ("deny", why),
             Self::Defer(why) => ("defer", why),
         }
     }

@@ -392,6 +392,52 @@ fn every_answer_is_in_the_hosts_own_words() {
     }
 }
 
+/// Who was told of an input that it does not understand would go on with the one that nobody has approved.
+#[test]
+fn only_a_host_that_can_be_told_is_told_of_another_input() {
+    let line = json!({"command": "rm a", "description": "Remove", "timeout": 9, "run_in_background": false});
+    let payload = claude("Bash", line.clone());
+    assert!(read(Host::ClaudeCode, &payload).is_editable);
+    let without = |name: &str| {
+        let mut payload = payload.clone();
+        payload.as_object_mut().unwrap().remove(name);
+        payload
+    };
+    assert!(!read(Host::ClaudeCode, &without("tool_use_id")).is_editable, "a release that may not know how");
+    let mut permission = without("tool_use_id");
+    permission["hook_event_name"] = json!("PermissionRequest");
+    assert!(!read(Host::ClaudeCode, &permission).is_editable);
+    assert!(!read(Host::Codex, &codex("Bash", line.clone())).is_editable);
+    assert!(!read(Host::Gemini, &gemini("run_shell_command", line.clone())).is_editable);
+    assert!(!read(Host::Copilot, &copilot("bash", line.clone())).is_editable);
+
+    let input = json!({"run_in_background": false}).as_object().unwrap().clone();
+    let bytes = payload.to_string().into_bytes();
+    let (sent, updated) = Host::ClaudeCode.edited(&bytes, Some("rm b"), &input).unwrap();
+    let mut expected = line;
+    expected["command"] = json!("rm b");
+    assert_eq!(Value::Object(updated.clone()), expected);
+    assert_eq!(read(Host::ClaudeCode, &serde_json::from_slice(&sent).unwrap()).what, shell("rm b"));
+    let why = "reviewer-one@example.com changed it".to_owned();
+    let verdict = Verdict::AllowInstead { input: updated, why };
+    let answer = Host::ClaudeCode.answer(Event::Before, &verdict);
+    assert_eq!(
+        json(&answer.stdout),
+        json(
+            r#"{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"allow",
+            "permissionDecisionReason":"reviewer-one@example.com changed it",
+            "additionalContext":"reviewer-one@example.com changed it",
+            "updatedInput":{"command":"rm b","description":"Remove","timeout":9,"run_in_background":false}}}"#
+        )
+    );
+    for host in [Host::Codex, Host::Copilot, Host::Gemini, Host::Cursor] {
+        assert!(host.edited(&bytes, Some("rm b"), &input).is_err(), "{host}");
+        let told = host.answer(Event::Before, &verdict);
+        let ended = Ended::Answered { stdout: told.stdout, stderr: told.stderr, code: told.code.into() };
+        assert_eq!(host.reaction(false, &ended), Reaction::Blocks, "{host}");
+    }
+}
+
 #[test]
 fn a_failure_blocks_by_every_way_that_the_host_knows() {
     let fail = Verdict::Fail("no sidecar".to_owned());

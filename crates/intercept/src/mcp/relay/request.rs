@@ -158,6 +158,7 @@ impl<'a> Request<'a> {
                 Event::Denied(denied) => return Ok(Decided::Denied(denied)),
                 Event::Answered(answered) => return Ok(Decided::Answered(answered.message)),
                 Event::ListTools => return Ok(Decided::ListTools),
+                Event::Edited(_) => break,
             }
         }
         Err(LocalError::Broken("it ended without a decision".to_owned()))
