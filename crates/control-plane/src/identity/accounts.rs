@@ -144,7 +144,7 @@ impl Identity {
         let secret: Secret = text.parse().map_err(|_| AccountError::Spent)?;
         let link = self.0.people.account_link(link_hash(&secret)).await?;
         let link = link.filter(|link| self.now() < link.expires_at).ok_or(AccountError::Spent)?;
-        if link.only_for.as_ref().is_some_and(|only| *only != session.actor.person) {
+        if link.only_for.as_ref().is_some_and(|only| !session.actor.is(only)) {
             return Err(AccountError::OtherPerson);
         }
         Ok(link)

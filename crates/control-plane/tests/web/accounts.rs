@@ -58,6 +58,23 @@ async fn a_link_leads_through_the_sign_in_and_cannot_be_forged_from_elsewhere() 
     browser.post("/accounts/link", &[("csrf", &csrf), ("secret", secret)]).await.is(409);
 }
 
+/// The attack: a link for one's own account, passed on. Where the chat tells an address, it is that human's only.
+#[tokio::test]
+async fn a_link_for_an_address_is_that_humans_by_each_of_their_names() {
+    let stage = Stage::new().await;
+    let owner = stage.token(OWNER).await;
+    let there = "reviewer-one@example.org";
+    stage.post(&format!("/api/v1/people/{ONE}/join"), &owner, json!({"name": there})).await.is(200);
+    let only_for = Some(there.parse().unwrap());
+    let path = stage.running.identity().begin_link(slack("U1"), "Sam", only_for).await.unwrap();
+    let (_, secret) = path.split_once('=').unwrap();
+    let (one, two) = (Browser::sign_in(&stage, ONE).await, Browser::sign_in(&stage, TWO).await);
+    for (browser, status) in [(&two, 409), (&one, 200)] {
+        let csrf = browser.csrf().await;
+        browser.post("/accounts/link", &[("csrf", &csrf), ("secret", secret)]).await.is(status);
+    }
+}
+
 /// What the settings pages and the command line do, over the API.
 #[tokio::test]
 async fn accounts_sessions_and_people_are_seen_and_ended_over_the_api() {

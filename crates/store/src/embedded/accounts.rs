@@ -55,7 +55,9 @@ fn redeem_link(work: &mut Work<'_>, hash: &Digest, person: PersonId, by: &By) ->
     let Some(link) = link.filter(|link| by.at < link.expires_at) else {
         return refuse(AccountRefusal::Unknown);
     };
-    if link.only_for.as_ref().is_some_and(|only| *only != person) {
+    if let Some(only) = &link.only_for
+        && names::known_as(work, only)? != person
+    {
         return refuse(AccountRefusal::OtherPerson);
     }
     let linked =
