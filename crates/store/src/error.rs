@@ -39,6 +39,8 @@ impl<R: std::error::Error> From<StoreError> for CommandError<R> {
 pub struct By {
     /// A person, a machine's token, an agent's SPIFFE ID.
     pub actor: String,
+    /// How a person, or the program that acts for them, has proved who they are.
+    pub method: Option<String>,
     /// When it came.
     pub at: Timestamp,
     /// The trace that it belongs to (32 hexadecimal digits).
@@ -48,7 +50,29 @@ pub struct By {
 impl By {
     /// A command outside any trace.
     #[must_use]
-    pub fn new(actor: impl Into<String>, at: Timestamp) -> Self {
-        Self { actor: actor.into(), at, trace_id: None }
+    pub fn new(author: impl Into<Author>, at: Timestamp) -> Self {
+        let Author { name, method } = author.into();
+        Self { actor: name, method, at, trace_id: None }
+    }
+}
+
+/// Who changes something, apart from when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// A person, a machine's token, an agent's SPIFFE ID.
+    pub name: String,
+    /// How a person, or the program that acts for them, has proved who they are.
+    pub method: Option<String>,
+}
+
+impl From<String> for Author {
+    fn from(name: String) -> Self {
+        Self { name, method: None }
+    }
+}
+
+impl From<&str> for Author {
+    fn from(name: &str) -> Self {
+        name.to_owned().into()
     }
 }

@@ -49,7 +49,7 @@ pub use comments::{Comment, CommentRefusal, CommentStore, MAX_COMMENTS};
 pub use delegations::{Delegation, DelegationRefusal, DelegationStore, MAX_DELEGATIONS};
 pub use deliveries::{Delivery, DeliveryKey, DeliveryOutcome, DeliveryStore, Destination, Want};
 pub use embedded::{EmbeddedStore, EventEntropy, OpenError, Settings};
-pub use error::{By, CommandError, StoreError};
+pub use error::{Author, By, CommandError, StoreError};
 pub use ledger::{
     Anomaly, CheckpointRecord, EventFilter, IndexProgress, IngestRefusal, Ingested, LedgerEvent, LedgerHead,
     LedgerStore, OutOfRange,

@@ -18,7 +18,7 @@ use std::{
 use countersign_approval::{Approval, Effect, GrantClaims, Input, Phase, Status, VoteDecision, Voter};
 use countersign_model::{AgentId, ApprovalId, Seconds, SpiffeId, VoteId};
 use countersign_store::{
-    Applied, ApplyRefusal, ApprovalFilter, By, Change, CommandError, PageError, PageRequest, Store,
+    Applied, ApplyRefusal, ApprovalFilter, Author, By, Change, CommandError, PageError, PageRequest, Store,
     StoreError, SubmitRefusal,
 };
 use countersign_telemetry::Metrics;
@@ -124,7 +124,7 @@ impl Broker {
         &self,
         id: ApprovalId,
         ballot: Ballot,
-        actor: String,
+        author: Author,
     ) -> Result<Approval, CommandError<ApplyRefusal>> {
         let Ballot { voter, decision, reason, expected_version } = ballot;
         let before = self.approval(id).await?;
@@ -137,7 +137,7 @@ impl Broker {
         let vote_id = VoteId::new(self.clock.now(), vote_id);
         let input = Input::Vote { id: vote_id, voter, decision, reason };
         let change = Change { id, input, agent: None, expected_version };
-        let applied = self.apply(change, actor).instrument(span.clone()).await?;
+        let applied = self.apply(change, author).instrument(span.clone()).await?;
         spans::state(&span, &applied.approval);
         Ok(applied.approval)
     }
@@ -146,9 +146,9 @@ impl Broker {
     pub(crate) async fn apply(
         &self,
         change: Change,
-        actor: String,
+        author: Author,
     ) -> Result<Applied, CommandError<ApplyRefusal>> {
-        let mut by = By::new(actor, self.clock.now());
+        let mut by = By::new(author, self.clock.now());
         by.trace_id = countersign_telemetry::current_traceparent().as_deref().and_then(trace_id);
         let applied = self.store.apply(change, by).await?;
         self.tell(&applied.approval, &applied.effects);
@@ -236,27 +236,28 @@ impl Broker {
                 Some(Input::Invalidate { why })
             };
             let filter = ApprovalFilter { phase: Some(phase), ..ApprovalFilter::default() };
-            self.apply_to_all(filter, self.own_id.to_string(), input).await?;
+            self.apply_to_all(filter, self.own_id.to_string().into(), input).await?;
         }
         Ok(())
     }
 
     /// Ends everything that a revoked agent was waiting for or allowed to do.
-    pub(crate) async fn end_all_of(&self, agent: AgentId, actor: String) -> Result<(), PageError> {
+    pub(crate) async fn end_all_of(&self, agent: AgentId, author: Author) -> Result<(), PageError> {
         for phase in [Phase::Pending, Phase::Approved, Phase::Claimed] {
             let input = |_: &Approval| {
                 Some(match phase {
                     Phase::Pending => {
                         Input::Cancel { why: countersign_approval::CancelReason::RequesterGone }
                     }
-                    _ => {
-                        Input::Revoke { by: actor.clone(), reason: Some("the agent was revoked".to_owned()) }
-                    }
+                    _ => Input::Revoke {
+                        by: author.name.clone(),
+                        reason: Some("the agent was revoked".to_owned()),
+                    },
                 })
             };
             let filter =
                 ApprovalFilter { phase: Some(phase), agent: Some(agent), ..ApprovalFilter::default() };
-            self.apply_to_all(filter, actor.clone(), input).await?;
+            self.apply_to_all(filter, author.clone(), input).await?;
         }
         Ok(())
     }
@@ -265,7 +266,7 @@ impl Broker {
     async fn apply_to_all(
         &self,
         filter: ApprovalFilter,
-        actor: String,
+        author: Author,
         input: impl Fn(&Approval) -> Option<Input>,
     ) -> Result<(), PageError> {
         let mut page = PageRequest::first(BATCH);
@@ -275,7 +276,7 @@ impl Broker {
                 let Some(input) = input(approval) else { continue };
                 let id = approval.request.id;
                 let change = Change { id, input, agent: None, expected_version: None };
-                match self.apply(change, actor.clone()).await {
+                match self.apply(change, author.clone()).await {
                     Ok(_) => {}
                     // It ended by itself in the meantime, which is as good.
                     Err(CommandError::Refused(refusal)) => {

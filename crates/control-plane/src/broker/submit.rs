@@ -43,11 +43,9 @@ impl Broker {
             return self.attach(known, &submission).await;
         }
         let now = self.clock.now();
-        let by = By {
-            actor: SpiffeId::agent(self.own_id.trust_domain().clone(), requester.name.clone()).to_string(),
-            at: now,
-            trace_id: submission.trace.as_deref().and_then(trace_id),
-        };
+        let agent = SpiffeId::agent(self.own_id.trust_domain().clone(), requester.name.clone());
+        let mut by = By::new(agent.to_string(), now);
+        by.trace_id = submission.trace.as_deref().and_then(trace_id);
         let request = self.freeze(requester, submission, now).await?;
         if let Some(same) = self.pending_same(&request).await? {
             return self.attach(same, &request.submission).await;
@@ -115,7 +113,7 @@ impl Broker {
         let (id, agent) = (known.request.id, known.request.agent);
         let input = Input::AskAgain { evaluation: submission.evaluation };
         let change = Change { id, input, agent: Some(agent), expected_version: None };
-        match self.apply(change, known.request.audience.to_string()).await {
+        match self.apply(change, known.request.audience.to_string().into()).await {
             Ok(applied) => Ok(applied.approval),
             Err(CommandError::Store(error)) => Err(error.into()),
             Err(CommandError::Refused(refusal)) => {

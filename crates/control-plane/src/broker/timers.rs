@@ -40,14 +40,14 @@ impl Broker {
             self.crowd.add(approval);
             Some(Input::RequesterHeartbeat)
         };
-        self.apply_to_all(filter, self.own_id.to_string(), excuse).await
+        self.apply_to_all(filter, self.own_id.to_string().into(), excuse).await
     }
 
     /// Ticks each of them. Answers whether every tick was taken.
     async fn tick(&self, due: &[ApprovalId]) -> Result<bool, StoreError> {
         let tick = |id: &ApprovalId| {
             let change = Change { id: *id, input: Input::Tick, agent: None, expected_version: None };
-            self.apply(change, self.own_id.to_string())
+            self.apply(change, self.own_id.to_string().into())
         };
         let mut all_ticked = true;
         for ticked in join_all(due.iter().map(tick)).await {

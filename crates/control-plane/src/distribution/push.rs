@@ -8,7 +8,7 @@ use countersign_policy::{
     signed::{Manifest, SignedBundle, SignedBundleError},
 };
 use countersign_store::{
-    BundleWithFiles, By, CommandError, NewBundle, PolicyRevision, PushRefusal, Store, StoreError,
+    Author, BundleWithFiles, By, CommandError, NewBundle, PolicyRevision, PushRefusal, Store, StoreError,
 };
 use tokio::sync::Mutex;
 
@@ -97,10 +97,10 @@ impl Distribution {
         &self,
         files: BTreeMap<String, Vec<u8>>,
         note: Option<String>,
-        actor: String,
+        author: Author,
     ) -> Result<PolicyRevision, PushError> {
         let (checked, _) = check_elsewhere(files).await.map_err(PushError::Invalid)?;
-        self.store_and_activate(checked, note, None, actor).await
+        self.store_and_activate(checked, note, None, author).await
     }
 
     /// Brings the files of an earlier revision back as the next one. They are checked as any others:
@@ -109,11 +109,11 @@ impl Distribution {
         &self,
         to: Revision,
         note: Option<String>,
-        actor: String,
+        author: Author,
     ) -> Result<PolicyRevision, PushError> {
         let stored = self.store.bundle(to).await?.ok_or(PushError::Unknown(to))?;
         let (checked, _) = check_elsewhere(stored.files).await.map_err(PushError::Invalid)?;
-        self.store_and_activate(checked, note, Some(to), actor).await
+        self.store_and_activate(checked, note, Some(to), author).await
     }
 
     async fn store_and_activate(
@@ -121,7 +121,7 @@ impl Distribution {
         checked: Checked,
         note: Option<String>,
         rollback_of: Option<Revision>,
-        actor: String,
+        author: Author,
     ) -> Result<PolicyRevision, PushError> {
         let Checked { bundle, files } = checked;
         let turn = self.turn.lock().await;
@@ -138,7 +138,7 @@ impl Distribution {
             note,
             rollback_of,
         };
-        let revision = self.store.push_bundle(new, By::new(actor, now)).await?;
+        let revision = self.store.push_bundle(new, By::new(author, now)).await?;
         let stored = BundleWithFiles { revision: revision.clone(), files };
         let edition = Edition::compile(stored).await?;
         self.catalogue.activate(Arc::clone(&edition));

@@ -157,7 +157,7 @@ impl Identity {
     pub async fn complete_link(&self, session: &Session, text: &str) -> Result<AccountView, AccountError> {
         let secret: Secret = text.parse().map_err(|_| AccountError::Spent)?;
         let actor = &session.actor;
-        let by = By::new(actor.audit_name(), self.now());
+        let by = By::new(actor, self.now());
         let linked = self.0.people.redeem_account_link(link_hash(&secret), actor.person.clone(), by).await?;
         Ok(linked.into())
     }
@@ -190,7 +190,7 @@ impl Identity {
         if !own && !actor.may(Right::Admin) {
             return Err(AccountError::NotFound);
         }
-        match self.0.people.unlink_account(id, By::new(actor.audit_name(), self.now())).await {
+        match self.0.people.unlink_account(id, By::new(actor, self.now())).await {
             Err(CommandError::Refused(AccountRefusal::Unknown)) => Err(AccountError::NotFound),
             other => Ok(other?.into()),
         }

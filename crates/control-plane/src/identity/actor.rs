@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use countersign_approval::Delegator;
 use countersign_model::{Assurance, PersonId, TokenId};
+use countersign_store::Author;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -189,6 +190,13 @@ impl Actor {
             (ActorKind::Machine, None) => format!("machine::{}", self.person),
             (ActorKind::Human, _) => self.person.to_string(),
         }
+    }
+}
+
+impl From<&Actor> for Author {
+    /// Who it is, for a change and its audit event.
+    fn from(actor: &Actor) -> Self {
+        Self { name: actor.audit_name(), method: Some(actor.method.clone()) }
     }
 }
 

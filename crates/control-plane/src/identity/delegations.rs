@@ -137,7 +137,7 @@ impl Identity {
         if self.delegator(&delegation.stand_in).await?.is_none() {
             return Err(DelegationError::UnknownStandIn(delegation.stand_in));
         }
-        let by = By::new(actor.audit_name(), now);
+        let by = By::new(actor, now);
         match self.people().create_delegation(delegation.clone(), by).await {
             Ok(()) => Ok(DelegationView::of(delegation, now)),
             Err(CommandError::Refused(refusal)) => Err(DelegationError::TooMany(refusal)),
@@ -179,7 +179,7 @@ impl Identity {
             return Err(DelegationError::NotFound(id));
         }
         let now = self.now();
-        match self.people().revoke_delegation(id, By::new(actor.audit_name(), now)).await {
+        match self.people().revoke_delegation(id, By::new(actor, now)).await {
             Ok(revoked) => Ok(DelegationView::of(revoked, now)),
             Err(CommandError::Refused(_)) => Err(DelegationError::NotFound(id)),
             Err(CommandError::Store(error)) => Err(error.into()),

@@ -106,7 +106,7 @@ impl Identity {
         if disabled && person == actor.person {
             return Err(PeopleRefusal::Yourself);
         }
-        let by = By::new(actor.audit_name(), self.now());
+        let by = By::new(actor, self.now());
         Ok(self.0.people.set_disabled(person, disabled, by).await?.into())
     }
 
@@ -122,7 +122,7 @@ impl Identity {
         person: PersonId,
     ) -> Result<PersonView, PeopleRefusal> {
         admin(actor)?;
-        let by = By::new(actor.audit_name(), self.now());
+        let by = By::new(actor, self.now());
         Ok(self.0.people.join_names(name, person, by).await?.into())
     }
 
@@ -136,7 +136,7 @@ impl Identity {
         if actor.is(&name) {
             return Err(PeopleRefusal::Yourself);
         }
-        let by = By::new(actor.audit_name(), self.now());
+        let by = By::new(actor, self.now());
         Ok(self.0.people.part_names(name, by).await?.into())
     }
 

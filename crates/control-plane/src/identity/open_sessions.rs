@@ -95,7 +95,7 @@ impl Identity {
             return Err(SessionError::NotFound);
         }
         self.0.seen.forget(&session.hash);
-        match self.0.people.end_session(session.hash, By::new(actor.audit_name(), self.now())).await {
+        match self.0.people.end_session(session.hash, By::new(actor, self.now())).await {
             Ok(()) => Ok(session.into()),
             Err(CommandError::Refused(_)) => Err(SessionError::NotFound),
             Err(CommandError::Store(error)) => Err(error.into()),

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_audit::{EventDraft, kind};
 use countersign_model::{Digest, PersonId, Timestamp, TokenId};
-use countersign_store::{By, CommandError, SignInLink, StoreError};
+use countersign_store::{Author, By, CommandError, SignInLink, StoreError};
 use serde_json::json;
 
 use super::{
@@ -152,7 +152,7 @@ impl Identity {
         if actor.kind == ActorKind::Machine {
             return Err(SignInError::Machine);
         }
-        self.new_link(actor.person.clone(), actor.token, &actor.audit_name()).await
+        self.new_link(actor.person.clone(), actor.token, actor.into()).await
     }
 
     /// Makes a sign-in link for the first sign-in of a person. For the process itself (`by`) to print
@@ -161,19 +161,19 @@ impl Identity {
     /// # Errors
     /// When the store does not answer.
     pub async fn bootstrap_link(&self, person: PersonId, by: &str) -> Result<String, SignInError> {
-        self.new_link(person, None, by).await
+        self.new_link(person, None, by.into()).await
     }
 
     async fn new_link(
         &self,
         person: PersonId,
         token: Option<TokenId>,
-        by: &str,
+        author: Author,
     ) -> Result<String, SignInError> {
         let link = LinkSecret::new(Secret::new(entropy()?), token);
         let now = self.now();
         let record = SignInLink { hash: link.hash(), person, expires_at: now.plus(LINK_LIFETIME) };
-        self.0.people.create_sign_in_link(record, By::new(by, now)).await?;
+        self.0.people.create_sign_in_link(record, By::new(author, now)).await?;
         Ok(link.path())
     }
 
@@ -184,7 +184,7 @@ impl Identity {
     pub async fn sign_out(&self, actor: &Actor, secret: &Secret) -> Result<(), StoreError> {
         let hash = secret.hash();
         self.0.seen.forget(&hash);
-        match self.0.people.close_session(hash, By::new(actor.audit_name(), self.now())).await {
+        match self.0.people.close_session(hash, By::new(actor, self.now())).await {
             Ok(()) | Err(CommandError::Refused(_)) => Ok(()),
             Err(CommandError::Store(error)) => Err(error),
         }

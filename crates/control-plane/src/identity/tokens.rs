@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use countersign_model::{PersonId, Seconds, Timestamp, TokenId};
 use countersign_store::{
-    ApiToken, By, CommandError, CredentialKind, PageError, PageRequest, StoreError, TokenRefusal,
+    ApiToken, Author, By, CommandError, CredentialKind, PageError, PageRequest, StoreError, TokenRefusal,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -154,7 +154,7 @@ impl Identity {
         };
         let token =
             NewRecord { name: name(&wish.name)?, owner: actor.person.clone(), kind, scopes, expires_at };
-        self.keep_token(token, &actor.audit_name()).await
+        self.keep_token(token, actor.into()).await
     }
 
     /// Makes a personal token with everything that the person may do. For the process itself (`by`), to
@@ -176,10 +176,10 @@ impl Identity {
             scopes: Right::ALL.iter().copied().collect(),
             expires_at: self.now().plus(lifetime),
         };
-        self.keep_token(token, by).await
+        self.keep_token(token, by.into()).await
     }
 
-    async fn keep_token(&self, new: NewRecord, by: &str) -> Result<CreatedToken, TokenError> {
+    async fn keep_token(&self, new: NewRecord, author: Author) -> Result<CreatedToken, TokenError> {
         let now = self.now();
         let token = BearerToken { id: TokenId::new(now, entropy()?), secret: Secret::new(entropy()?) };
         let record = ApiToken {
@@ -194,7 +194,7 @@ impl Identity {
             last_used_at: None,
             revoked_at: None,
         };
-        match self.0.people.create_token(record.clone(), By::new(by, now)).await {
+        match self.0.people.create_token(record.clone(), By::new(author, now)).await {
             Ok(()) => Ok(CreatedToken { view: record.into(), token: token.expose() }),
             Err(CommandError::Store(error)) => Err(error.into()),
             // Ids are random: one that exists already means that the randomness is none.
@@ -239,7 +239,7 @@ impl Identity {
         if record.owner != actor.person && !actor.may(Right::Admin) {
             return Err(TokenError::NotFound(id));
         }
-        match self.0.people.revoke_token(id, By::new(actor.audit_name(), self.now())).await {
+        match self.0.people.revoke_token(id, By::new(actor, self.now())).await {
             Ok(token) => Ok(token.into()),
             Err(CommandError::Refused(TokenRefusal::Unknown | TokenRefusal::Exists)) => {
                 Err(TokenError::NotFound(id))

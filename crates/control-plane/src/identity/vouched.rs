@@ -187,7 +187,7 @@ impl Identity {
         if name == session.actor.person {
             return Ok(());
         }
-        let by = By::new(session.actor.audit_name(), self.now());
+        let by = By::new(&session.actor, self.now());
         match self.0.people.join_names(name, session.actor.person, by).await {
             Ok(_) => Ok(()),
             Err(CommandError::Refused(refusal)) => Err(OidcError::Names(refusal).into()),

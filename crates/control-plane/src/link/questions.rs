@@ -108,7 +108,7 @@ impl Desk {
 
     async fn change(&self, peer: &Peer, id: ApprovalId, input: Input) -> Result<(), Refused> {
         let change = Change { id, input, agent: Some(peer.agent), expected_version: None };
-        let applied = self.broker.apply(change, peer.id.to_string()).await;
+        let applied = self.broker.apply(change, peer.id.to_string().into()).await;
         applied.map(|_| ()).map_err(|error| refused_change(&error))
     }
 

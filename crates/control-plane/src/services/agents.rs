@@ -198,7 +198,7 @@ impl Agents {
         let (token, new_token) = self.draw_token(now)?;
         let name = wish.name.clone();
         let new = NewAgent { id, name: wish.name, owner: wish.owner };
-        let added = self.parts.store.add_agent(new, new_token, By::new(actor.audit_name(), now)).await;
+        let added = self.parts.store.add_agent(new, new_token, By::new(actor, now)).await;
         let (agent, join_token) = added.map_err(|error| match error {
             CommandError::Refused(AddAgentRefusal::NameTaken(_)) => AgentError::Exists(name),
             CommandError::Store(error) => error.into(),
@@ -216,7 +216,7 @@ impl Agents {
         let agent = self.find(name).await?;
         let now = self.parts.clock.now();
         let (token, new_token) = self.draw_token(now)?;
-        let by = By::new(actor.audit_name(), now);
+        let by = By::new(actor, now);
         let added = self.parts.store.add_join_token(agent.id, new_token, by).await;
         let join_token = added.map_err(|error| refused(error, name))?;
         Ok(self.added(&agent, &join_token, &token, now))
@@ -253,13 +253,13 @@ impl Agents {
     ) -> Result<AgentView, AgentError> {
         require(actor, Right::Admin)?;
         let found = self.find(name).await?;
-        let by = By::new(actor.audit_name(), self.parts.clock.now());
+        let by = By::new(actor, self.parts.clock.now());
         let revoked = self.parts.store.revoke_agent(found.id, reason, by).await;
         let agent = revoked.map_err(|error| refused(error, name))?;
         // After the revocation is durable, so that a reconnection in between is turned away.
         self.parts.registry.close(agent.id);
         self.parts.hub.agent_changed(&agent.name);
-        self.parts.broker.end_all_of(agent.id, actor.audit_name()).await?;
+        self.parts.broker.end_all_of(agent.id, actor.into()).await?;
         Ok(self.view(&agent))
     }
 
@@ -289,7 +289,7 @@ impl Agents {
     ) -> Result<JoinTokenView, AgentError> {
         require(actor, Right::Admin)?;
         let now = self.parts.clock.now();
-        let withdrawn = self.parts.store.withdraw_join_token(id, By::new(actor.audit_name(), now)).await;
+        let withdrawn = self.parts.store.withdraw_join_token(id, By::new(actor, now)).await;
         match withdrawn {
             Ok(token) => Ok(token_view(&token, now)),
             Err(CommandError::Refused(JoinTokenRefusal::Unknown)) => Err(AgentError::NoSuchToken(id)),

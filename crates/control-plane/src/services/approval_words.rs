@@ -97,7 +97,7 @@ impl Approvals {
         require(actor, Right::Vote)?;
         let input = Input::BreakGlass { voter: voter(actor, channel), reason };
         let change = Change { id, input, agent: None, expected_version };
-        let applied = self.parts.broker.apply(change, actor.audit_name()).await?;
+        let applied = self.parts.broker.apply(change, actor.into()).await?;
         Ok(self.view(&applied.approval, actor))
     }
 
@@ -115,7 +115,7 @@ impl Approvals {
         require(actor, Right::Vote)?;
         let input = Input::ReviewGlass { voter: voter(actor, channel), comment };
         let change = Change { id, input, agent: None, expected_version: None };
-        let applied = self.parts.broker.apply(change, actor.audit_name()).await?;
+        let applied = self.parts.broker.apply(change, actor.into()).await?;
         Ok(self.view(&applied.approval, actor))
     }
 
@@ -143,7 +143,7 @@ impl Approvals {
                 ActorKind::Machine => BY_PROGRAM.to_owned(),
             },
         };
-        let by = countersign_store::By::new(actor.audit_name(), comment.at);
+        let by = countersign_store::By::new(actor, comment.at);
         store.add_comment(comment.clone(), by).await?;
         hub.approval_changed(&broker.approval(id).await?);
         Ok(comment.into())

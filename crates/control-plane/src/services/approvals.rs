@@ -488,7 +488,7 @@ impl Approvals {
             reason: ballot.reason,
             expected_version: ballot.expected_version,
         };
-        let approval = self.parts.broker.vote(id, ballot, actor.audit_name()).await?;
+        let approval = self.parts.broker.vote(id, ballot, actor.into()).await?;
         Ok(self.view(&approval, actor))
     }
 
@@ -529,7 +529,7 @@ impl Approvals {
         input: Input,
     ) -> Result<ApprovalView, ApprovalError> {
         let change = countersign_store::Change { id, input, agent: None, expected_version: None };
-        let applied = self.parts.broker.apply(change, actor.audit_name()).await?;
+        let applied = self.parts.broker.apply(change, actor.into()).await?;
         Ok(self.view(&applied.approval, actor))
     }
 

@@ -65,7 +65,7 @@ impl Approvals {
         let Proposal { changes, reason, channel, expected_version } = proposal;
         let input = Input::Edit { voter: voter(actor, &channel), changes, reason };
         let change = Change { id, input, agent: None, expected_version };
-        let applied = self.parts.broker.apply(change, actor.audit_name()).await?;
+        let applied = self.parts.broker.apply(change, actor.into()).await?;
         Ok(self.view(&applied.approval, actor))
     }
 }

@@ -349,6 +349,7 @@ impl Passkeys {
         tracing::warn!(person = %passkey.person, passkey = %passkey.id, "a passkey's counter went back");
         let mut event = EventDraft::new(self.parts.clock.now(), kind::PASSKEY_REFUSED);
         event.actor = Some(actor.audit_name());
+        event.body.insert("method".to_owned(), json!(actor.method));
         event.body.insert("passkey".to_owned(), json!(passkey.id));
         event.body.insert("person".to_owned(), json!(passkey.person));
         event.body.insert("counter".to_owned(), json!({"stored": passkey.counter, "given": counter}));
@@ -366,6 +367,6 @@ impl Passkeys {
     }
 
     fn by(&self, actor: &Actor) -> By {
-        By::new(actor.audit_name(), self.parts.clock.now())
+        By::new(actor, self.parts.clock.now())
     }
 }

@@ -167,8 +167,7 @@ impl Policies {
     /// When the actor may not, or the bundle is refused.
     pub async fn push(&self, actor: &Actor, push: PushPolicy) -> Result<RevisionView, PolicyError> {
         require(actor, Right::Policy)?;
-        let actor = actor.audit_name();
-        let pushed = self.parts.distribution.push(push.files, push.note, actor).await?;
+        let pushed = self.parts.distribution.push(push.files, push.note, actor.into()).await?;
         Ok(self.view(&pushed))
     }
 
@@ -183,7 +182,7 @@ impl Policies {
         note: Option<String>,
     ) -> Result<RevisionView, PolicyError> {
         require(actor, Right::Policy)?;
-        let pushed = self.parts.distribution.roll_back(revision, note, actor.audit_name()).await?;
+        let pushed = self.parts.distribution.roll_back(revision, note, actor.into()).await?;
         Ok(self.view(&pushed))
     }
 

@@ -7,6 +7,7 @@ use countersign_control_plane::{
 };
 use countersign_model::{ApprovalId, Seconds, Timestamp};
 use http::{Method, StatusCode, header};
+use serde_json::{Value, json};
 
 use crate::stage::{AUTHOR, ONE, OWNER, Stage, TWO, VIEWER, deploy, request};
 
@@ -126,4 +127,74 @@ async fn a_token_that_has_run_out_opens_nothing() {
     let approval = stage.submit(deploy("payments"), "one").await;
     stage.pass(Seconds::new(24 * 60 * 60));
     stage.vote(&approval, &one, "approve").await.is_problem(401, "unauthenticated");
+}
+
+/// The kinds of what was changed, each with who did it and how they had signed in.
+async fn changes(stage: &Stage) -> Vec<(String, String, String)> {
+    let events = stage.get("/api/v1/audit/events?limit=200", &stage.token(OWNER).await).await.is(200).json();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let items = events["items"].as_array().unwrap().iter();
+    let told = items
+        .map(|item| &item["event"])
+        .map(|event| [&event["kind"], &event["actor"], &event["body"]["method"]].map(text));
+    let by_people = told.filter(|[_, actor, _]| actor.contains('@'));
+    by_people.map(|[kind, actor, method]| (kind, actor, method)).collect()
+}
+
+/// An auditor asks of each change: who, and by what did they prove it?
+#[tokio::test]
+async fn every_change_is_recorded_with_who_made_it_and_how_they_had_signed_in() {
+    let stage = Stage::new().await;
+    let (owner, one) = (stage.token(OWNER).await, stage.token(ONE).await);
+    let author = stage.narrow_token(OWNER, ActorKind::Machine, &[Right::Policy]).await;
+    let session = crate::console::Browser::sign_in(&stage, TWO).await;
+    let [denied, voted] =
+        [stage.submit(deploy("payments"), "one").await, stage.submit(deploy("ledger"), "one").await];
+    let csrf = session.csrf().await;
+    session
+        .post(&format!("/approvals/{denied}/votes"), &[("csrf", &csrf), ("decision", "deny")])
+        .await
+        .is(303);
+    stage.vote(&voted, &one, "approve").await.is(201);
+    for (path, token, body) in [
+        ("/api/v1/policy/revisions".to_owned(), &author, crate::stage::bundle()),
+        ("/api/v1/agents".to_owned(), &owner, json!({"name": "new-bot", "owner": ONE})),
+        ("/api/v1/agents/new-bot/revoke".to_owned(), &owner, json!({})),
+        (format!("/api/v1/approvals/{voted}/comments"), &one, json!({"comment": "looked at it"})),
+        (format!("/api/v1/approvals/{voted}/revoke"), &owner, json!({})),
+        ("/api/v1/tokens".to_owned(), &one, json!({"name": "laptop", "kind": "human"})),
+        ("/api/v1/sign-in-links".to_owned(), &one, json!({})),
+        (format!("/api/v1/people/{TWO}/disable"), &owner, json!({})),
+        (format!("/api/v1/people/{TWO}/join"), &owner, json!({"name": "two@example.org"})),
+    ] {
+        let answer = stage.post(&path, token, body).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.text);
+    }
+    let is_last = |(kind, _, _): &(String, String, String)| kind == "person.changed";
+    let mut told = changes(&stage).await;
+    for _ in 0..1_000 {
+        if told.iter().filter(|one| is_last(one)).count() >= 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        told = changes(&stage).await;
+    }
+    let expected = [
+        ("approval.denied", TWO, "session:token"),
+        ("approval.voted", ONE, "token"),
+        ("agent.revoked", OWNER, "token"),
+        ("approval.commented", ONE, "token"),
+        ("approval.revoked", OWNER, "token"),
+        ("token.created", ONE, "token"),
+        ("person.changed", OWNER, "token"),
+    ];
+    for (kind, actor, method) in expected {
+        let is_told =
+            told.iter().any(|one| (one.0.as_str(), one.1.as_str(), one.2.as_str()) == (kind, actor, method));
+        assert!(is_told, "{kind} by {actor} with {method}: {told:#?}");
+    }
+    let pushed = told.iter().find(|one| one.0.starts_with("policy.") && one.1.starts_with("machine:"));
+    assert_eq!(pushed.unwrap().2, "token");
+    // What was put there before anybody could sign in, the process has put there itself.
+    assert!(told.iter().all(|one| !one.2.is_empty()), "{told:#?}");
 }

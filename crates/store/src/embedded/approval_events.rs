@@ -44,7 +44,7 @@ fn draft(approval: &Approval, kind: &'static str, body: Value, by: &By) -> Event
     // One trace tells the whole story: the operation's own, if it has one.
     event.trace_id = request.submission.trace.as_deref().and_then(trace_id).or(event.trace_id);
     if let Value::Object(body) = body {
-        event.body = body;
+        event.body.extend(body);
     }
     event.body.insert("agent".into(), json!(request.agent_name));
     event.body.insert("version".into(), json!(approval.version));

@@ -94,7 +94,9 @@ pub(super) fn open_session(work: &mut Work<'_>, session: &Session, by: &By) -> R
 pub(super) fn session_event(session: &Session, kind: &'static str, by: &By) -> countersign_audit::EventDraft {
     let mut event = Work::draft(by, kind);
     event.body.insert("person".into(), json!(session.person));
-    event.body.insert("method".into(), json!(session.method));
+    // Beside how the one who ends another's session has proved who they are.
+    let name = if by.method.is_some() { "session_method" } else { "method" };
+    event.body.insert(name.into(), json!(session.method));
     event.body.insert("token".into(), json!(session.token));
     if let Some(account) = &session.account {
         event.body.insert("account".into(), json!(account));

@@ -12,6 +12,7 @@ use countersign_audit::{
 use countersign_model::{Digest, EventId, SpiffeId};
 use redb::{ReadableTable, Table, WriteTransaction};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
     EventEntropy,
@@ -127,11 +128,13 @@ impl<'a> Work<'a> {
 
     /// A draft of an event of the control plane itself, about a command.
     pub(super) fn draft(by: &By, kind: &'static str) -> EventDraft {
-        EventDraft {
-            actor: Some(by.actor.clone()),
-            trace_id: by.trace_id.clone(),
-            ..EventDraft::new(by.at, kind)
+        let mut draft = EventDraft::new(by.at, kind);
+        draft.actor = Some(by.actor.clone());
+        draft.trace_id.clone_from(&by.trace_id);
+        if let Some(method) = &by.method {
+            draft.body.insert("method".to_owned(), json!(method));
         }
+        draft
     }
 
     /// Numbers, chains and appends an event of the control plane itself.
