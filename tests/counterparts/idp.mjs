@@ -1,6 +1,6 @@
 // Identity providers to sign in at: oidc-provider as somebody's own SSO, and emulate as Okta and Google.
 //
-// Usage: node idp.mjs CONSOLE, run where node_modules is. Prints one JSON object with their issuers when they
+// Usage: node idp.mjs CONSOLE…, run where node_modules is. Prints one JSON object with their issuers when they
 // are ready, and runs until it is killed.
 import { createServer } from "node:http";
 import path from "node:path";
@@ -10,8 +10,8 @@ const load = (file) => import(pathToFileURL(path.join(process.cwd(), "node_modul
 const { createEmulator } = await load("emulate/dist/api.js");
 const { Provider } = await load("oidc-provider/lib/index.js");
 
-const consoleUrl = process.argv[2];
-const redirect = (id) => [`${consoleUrl}/sign-in/oidc/${id}/callback`];
+const consoles = process.argv.slice(2);
+const redirect = (id) => consoles.map((url) => `${url}/sign-in/oidc/${id}/callback`);
 const user = (name, more = {}) => ({ login: `${name}@example.com`, email: `${name}@example.com`, name, ...more });
 
 const okta = await createEmulator({
@@ -49,8 +49,8 @@ const sso = new Provider(issuer, {
       client_id: "countersign",
       token_endpoint_auth_method: "none",
       redirect_uris: redirect("sso"),
-      post_logout_redirect_uris: [`${consoleUrl}/sign-in`],
-      backchannel_logout_uri: `${consoleUrl}/sign-in/oidc/sso/logout`,
+      post_logout_redirect_uris: [`${consoles[0]}/sign-in`],
+      backchannel_logout_uri: `${consoles[0]}/sign-in/oidc/sso/logout`,
       backchannel_logout_session_required: true,
     },
   ],

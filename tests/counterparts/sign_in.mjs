@@ -47,14 +47,14 @@ async function atProvider(page, provider, name) {
   await page.getByRole("button", { name: /continue/i }).click();
 }
 
-async function signIn(visit, provider, name) {
+async function signIn(visit, provider, name, at = url) {
   const { page, context } = visit;
-  await page.goto(`${url}/sign-in`);
+  await page.goto(`${at}/sign-in`);
   await page.getByRole("link", { name: new RegExp(`sign in with ${provider}`, "i") }).click();
-  await page.waitForURL((address) => !address.href.startsWith(url));
-  visit.kept = await context.cookies(url);
+  await page.waitForURL((address) => !address.href.startsWith(at));
+  visit.kept = await context.cookies(at);
   await atProvider(page, provider, name);
-  await page.waitForURL((address) => address.href.startsWith(url));
+  await page.waitForURL((address) => address.href.startsWith(at));
 }
 
 /** Waits for what must come; the page's own words say what came instead. */
@@ -63,6 +63,15 @@ async function settled(page, selector) {
     throw new Error(`no ${selector} at ${page.url()}: ${await page.locator("body").innerText()}`);
   });
 }
+
+// A session that will have run out by the end, kept by somebody whose browser does not forget it.
+const short = process.env.SHORT;
+const keeper = await person();
+await signIn(keeper, "okta", "reviewer-one", short);
+await settled(keeper.page, "header .person");
+const cookie = (await keeper.context.cookies(short)).map(({ name, value }) => `${name}=${value}`).join("; ");
+const knock = () => fetch(short, { headers: { cookie }, redirect: "manual" });
+tell("kept", { status: (await knock()).status });
 
 // Somebody of each provider comes in.
 const okta = await person();
@@ -155,4 +164,12 @@ await other.page.getByRole("button", { name: /yes/i }).click();
 await other.page.waitForURL(/session\/end\/success/);
 await other.page.goto(`${url}/approvals/x`);
 tell("ended-there", { url: other.page.url() });
+
+// The session that has run out.
+let answer = await knock();
+while (answer.status === 200) {
+  await new Promise((later) => setTimeout(later, 500));
+  answer = await knock();
+}
+tell("expired", { status: answer.status, location: answer.headers.get("location") });
 await browser.close();

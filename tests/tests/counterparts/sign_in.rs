@@ -31,7 +31,9 @@ fn provider(folder: &Path, id: &str, more: &str) -> String {
     )
 }
 
-fn start_control(folder: &Path, port: u16, idp: &Value) -> Process {
+/// `sessions` says how long they last.
+fn start_control(folder: &Path, port: u16, idp: &Value, sessions: &str) -> Process {
+    fs::create_dir_all(folder).unwrap();
     let issuer = |id: &str| idp[id].as_str().unwrap();
     let groups = "roles = { reviewer = [\"group:sre\"] }";
     let okta = format!("kind = \"okta\"\nissuer = {:?}\n{groups}", issuer("okta"));
@@ -42,7 +44,8 @@ fn start_control(folder: &Path, port: u16, idp: &Value) -> Process {
     let sso = format!("issuer = {:?}\nscopes = [\"openid\", \"email\", \"groups\"]\n{groups}", issuer("sso"));
     let text = format!(
         "data = {:?}\ntrust_domain = \"example.org\"\n[api]\nlisten = \"127.0.0.1:{port}\"\n[link]\n\
-         listen = \"127.0.0.1:0\"\n[identity]\nlocal = false\n{}{}{}",
+         listen = \"127.0.0.1:0\"\n[identity]\nlocal = false\nsession_lifetime = {sessions:?}\n\
+         session_idle = {sessions:?}\n{}{}{}",
         folder.join("data"),
         provider(folder, "okta", &okta),
         provider(folder, "google", &google),
@@ -77,22 +80,25 @@ impl Steps {
 #[test]
 fn people_sign_in_at_okta_google_and_their_own_provider_and_nobody_else_does() {
     let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let console = format!("http://127.0.0.1:{port}");
-    let (_idp, ready) = Process::start(node().arg(script("idp.mjs")).arg(&console));
+    let [port, short_port] = [free_port(), free_port()];
+    let [console, short] = [port, short_port].map(|port| format!("http://127.0.0.1:{port}"));
+    let (_idp, ready) = Process::start(node().arg(script("idp.mjs")).args([&console, &short]));
     let idp: Value = serde_json::from_str(&ready).expect("issuers");
-    let _control = start_control(folder.path(), port, &idp);
+    let _control = start_control(&folder.path().join("long"), port, &idp, "1h");
+    let _short = start_control(&folder.path().join("short"), short_port, &idp, "60s");
     let pictures = counterparts().join("pictures");
     fs::create_dir_all(&pictures).unwrap();
     let mut browser = node()
         .arg(script("sign_in.mjs"))
         .args([Path::new(&console), &pictures])
         .env("SSO", idp["sso"].as_str().unwrap())
+        .env("SHORT", &short)
         .stdout(Stdio::piped())
         .spawn()
         .expect("node starts");
     let mut steps = Steps(BufReader::new(browser.stdout.take().unwrap()).lines());
 
+    assert_eq!(steps.next("kept")["status"], 200);
     let page = steps.next("page");
     assert_eq!(page["violations"], json!([]), "WCAG violations");
     assert!(!page["text"].as_str().unwrap().contains("token"), "{page}");
@@ -115,5 +121,7 @@ fn people_sign_in_at_okta_google_and_their_own_provider_and_nobody_else_does() {
     steps.problem("nonce", "could not be verified");
     assert_eq!(steps.next("signed-out")["url"], format!("{console}/sign-in"));
     assert_eq!(steps.next("ended-there")["url"], format!("{console}/sign-in?next=/approvals/x"));
+    let expired = steps.next("expired");
+    assert_eq!((&expired["status"], &expired["location"]), (&json!(303), &json!("/sign-in")));
     assert!(browser.wait().unwrap().success());
 }
