@@ -46,7 +46,8 @@ enum What {
         /// Who.
         person: PersonId,
     },
-    /// Says that a name is another one of somebody's: they are one human from then on, with one vote.
+    /// Says that a name is another one of somebody else's: they are one human from then on, with one vote. Your own you
+    /// show in the console, by signing in there, too.
     Join {
         /// The other name, as an address at a second identity provider.
         name: PersonId,

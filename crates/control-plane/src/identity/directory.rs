@@ -114,7 +114,7 @@ impl Identity {
     /// person whichever account they use, and has one vote (I3, I4).
     ///
     /// # Errors
-    /// When the actor is no admin, or one of the names is joined to another already.
+    /// When the actor is no admin or one of the two, or one of the names is joined to another already.
     pub async fn join_names(
         &self,
         actor: &Actor,
@@ -122,6 +122,10 @@ impl Identity {
         person: PersonId,
     ) -> Result<PersonView, PeopleRefusal> {
         admin(actor)?;
+        // What policy asks of somebody by name would be the admin's to give. One's own name takes a sign-in.
+        if actor.is(&name) || actor.is(&person) {
+            return Err(PeopleRefusal::Yourself);
+        }
         let by = By::new(actor, self.now());
         Ok(self.0.people.join_names(name, person, by).await?.into())
     }

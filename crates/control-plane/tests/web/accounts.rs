@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     console::{Browser, form},
-    stage::{ONE, OWNER, Stage, TWO, deploy},
+    stage::{ONE, OWNER, Stage, TWO, VIEWER, deploy},
 };
 
 fn slack(subject: &str) -> ExternalAccount {
@@ -135,19 +135,26 @@ async fn one_human_by_two_addresses_has_one_vote_and_none_about_their_own_agent(
     assert_eq!(session.get("/").await.status, 303);
     stage.vote(&asked, &two, "approve").await.is_problem(409, "already_voted");
     // Names are joined to whom they stand for, and to one human only.
-    let (path, body) = join(OWNER, ONE);
-    stage.post(&path, &owner, body).await.is_problem(409, "names");
-    let (path, body) = join(ONE, OWNER);
-    stage.post(&path, &owner, body).await.is_problem(409, "names");
-    let (path, body) = join(OWNER, OWNER);
-    stage.post(&path, &owner, body).await.is_problem(409, "names");
-    let (path, body) = join("owner@example.org", OWNER);
-    stage.post(&path, &owner, body).await.is(200);
-    stage.post("/api/v1/people/owner@example.org/part", &owner, json!({})).await.is_problem(409, "yourself");
+    for (name, person) in [(ONE, VIEWER), (VIEWER, ONE), (VIEWER, VIEWER)] {
+        let (path, body) = join(name, person);
+        stage.post(&path, &owner, body).await.is_problem(409, "names");
+    }
+    // The attack: an admin who makes what somebody else is asked for their own to give.
+    for (name, person) in [(VIEWER, OWNER), (OWNER, VIEWER), ("owner@example.org", OWNER)] {
+        let (path, body) = join(name, person);
+        stage.post(&path, &owner, body).await.is_problem(409, "yourself");
+    }
+    let identity = stage.running.identity();
+    let mut admin = stage.actor(&owner).await;
+    admin.person = "admin@example.com".parse().unwrap();
     // Somebody else's agent, until it turns out that the owner is the same human.
-    let (path, body) = join(OWNER, TWO);
-    stage.post(&path, &owner, body).await.is(200);
+    identity.join_names(&admin, OWNER.parse().unwrap(), TWO.parse().unwrap()).await.unwrap();
     stage.vote(&mine, &two, "approve").await.is_problem(403, "self_approval");
+    admin.also = vec![ONE.parse().unwrap()];
+    assert!(
+        identity.part_names(&admin, ONE.parse().unwrap()).await.is_err(),
+        "nobody makes two of themselves"
+    );
 }
 
 /// I4: a vote from a chat and one from the console are one person's.

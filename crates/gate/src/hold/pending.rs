@@ -32,7 +32,9 @@ impl Question {
 
     /// The question as it is kept.
     pub(crate) fn digest(&self) -> Digest {
-        let part = |digest: &Option<Digest>| digest.map_or_else(String::new, |digest| digest.to_string());
+        // A part that is not there is written, too, so that no two questions read the same.
+        let part =
+            |digest: &Option<Digest>| digest.map_or_else(|| "-".to_owned(), |digest| digest.to_string());
         let operation = self.operation.to_string();
         let (tool_pin, initiator) = (part(&self.tool_pin), part(&self.initiator));
         Digest::of_parts(&[operation.as_bytes(), tool_pin.as_bytes(), initiator.as_bytes()])
